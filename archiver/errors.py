@@ -192,12 +192,14 @@ class ConnectionLost(TemporaryError):
 
     `silence` is for how many seconds the server sent nothing, 0 if the connection ended for another reason. NOTE: a
     silent server may still be working on what it received, and finish it long after we hung up. `asked_ahead`: what
-    broke it may be something that was asked ahead, such as a message.
+    broke it may be something that was asked ahead, such as a message. `at_opening`: it broke when a folder was
+    opened, each time.
     """
 
     exit_code = 5
     silence: float = 0.0
     asked_ahead: bool = False
+    at_opening: bool = False
 
 
 class NothingDelivered(ConnectionLost):

@@ -1,4 +1,5 @@
-"""Whether the server delivers any message at all: checked before a message that did not come is blamed for it."""
+"""Whether the server delivers any message at all, or opens any folder: checked before a message that did not come,
+or a folder at which it hangs up, is blamed for it."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from collections.abc import Iterator
 from archiver.archive.context import Context
 from archiver.archive.queue import Job
 from archiver.errors import ConnectionLost, PermanentError, ServerUnavailable, TemporaryError, Throttled
-from archiver.mail.model import Listed
+from archiver.mail.model import Folder, Listed
 from archiver.source.port import MailSource
 
 _FOLDERS = 3
@@ -35,8 +36,22 @@ class DeliveryProbe:
             delivered = False
         return delivered
 
+    def opens_another(self, job: Job) -> bool:
+        """Whether the server opens another folder."""
+        folder = _folder_of(job)
+        others = [each.folder for each in self._context.folders.values() if each.folder != folder]
+        for each in [each for each in others if each.selectable][:_FOLDERS]:
+            try:
+                self._source.open(each)
+                return True
+            except (PermanentError, TemporaryError) as error:
+                _raise_certain(error)
+                if isinstance(error, ConnectionLost) and not error.at_opening:
+                    return False
+        return False
+
     def _tries(self, job: Job, *, here: bool) -> Iterator[bool]:
-        folder = job.folder if isinstance(job, Listed) else job.scanned.listed.folder
+        folder = _folder_of(job)
         if here and not isinstance(job, Listed):
             known = self._context.catalog.messages.uids(job.scanned.epoch.number)
             # The first of the requested UIDs is the suspect, so it is tried last.
@@ -77,6 +92,10 @@ class DeliveryProbe:
                 _raise_certain(error)
                 yield False
                 return
+
+
+def _folder_of(job: Job) -> Folder:
+    return job.folder if isinstance(job, Listed) else job.scanned.listed.folder
 
 
 def _raise_certain(error: PermanentError | TemporaryError) -> None:

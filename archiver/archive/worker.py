@@ -136,6 +136,9 @@ class FetchWorker:
         if not of_folder and self._member.leave():
             self._give_back(job, error)
             return
+        if not (of_folder or self._member.left) and isinstance(error, ConnectionLost) and error.at_opening:
+            # Exchange 2007 hangs up when a folder is opened whose name ends with a blank.
+            of_folder = self._probe.opens_another(job)
         self._end_folder(job, error)
         if not of_folder:
             raise error

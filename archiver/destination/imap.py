@@ -29,7 +29,7 @@ from archiver.imap.extensions.looking import flight
 from archiver.imap.fetch_row import is_fetch, parse_fetch
 from archiver.imap.folder import ATTRIBUTES, FolderReader
 from archiver.imap.limits import without_names
-from archiver.imap.listing import Abilities, list_everything
+from archiver.imap.listing import ID, Abilities, list_everything
 from archiver.imap.login import connect
 from archiver.imap.replies import Reply, error_of, printable, response_code
 from archiver.imap.tokens import number, parse_status, uid_sets
@@ -238,12 +238,18 @@ class ImapDestination:
             self._session.exists = counts[-1] if counts else 0
         else:
             self._session.exists = 0
-            reply = self._session.command_with_name(b"EXAMINE" if readonly else b"SELECT", raw)
+            reply = self._selected(raw, readonly=readonly)
+        if self._abilities.wants_name(reply):
+            self._session.flight(ID)
+            reply = self._selected(raw, readonly=readonly)
         self._session.required(reply, FolderNotFound)
         self._held = self._session.exists
         if not readonly and _READ_ONLY.match(reply.text):
             raise PermissionDenied("the destination opens it read-only", where=self._session.where)
         return self._opened(reply)
+
+    def _selected(self, raw: bytes, *, readonly: bool) -> Reply:
+        return self._session.command_with_name(b"EXAMINE" if readonly else b"SELECT", raw)
 
     def _opened(self, reply: Reply) -> SelectedFolder:
         items: dict[bytes, int] = {}
@@ -294,7 +300,11 @@ class ImapDestination:
         self._is_in_folder = True
         self._session.where = Where(self._session.where.server)
         commands = [self._stat_commands(raw, uids, since.get(raw) if since else None) for raw, uids in folders]
-        replies = iter(self._session.flight(*(line for lines in commands for line in lines)))
+        flight = [line for lines in commands for line in lines]
+        answers = self._session.flight(*flight)
+        if any(map(self._abilities.wants_name, answers)):
+            answers = self._session.flight(ID, *flight)[1:]
+        replies = iter(answers)
         return [_folder_stat([next(replies) for _ in lines]) for lines in commands]
 
     def _stat_commands(self, raw: bytes, uids: Collection[int], since: int | None) -> list[bytes]:

@@ -56,6 +56,11 @@ class Abilities(Struct, frozen=True):
             items.append(b"SIZE")
         return b"(" + b" ".join(items) + b")"
 
+    def wants_name(self, reply: Reply) -> bool:
+        """Whether a folder is refused because the connection has not said who we are (163.com). Only the one that
+        lists the folders says it unasked."""
+        return not reply.ok and "ID" in self and b"unsafe login" in reply.text.lower()
+
     @property
     def list_command(self) -> bytes:
         """One LIST that returns everything the server offers."""

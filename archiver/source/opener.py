@@ -79,8 +79,7 @@ class Opener:
         flight = self._flight_of(opening)
         reply, seen = self._answer_to(flight)
         self._guard()
-        # 163.com opens no folder on a connection that has not said who we are; only the one that lists has.
-        wants_name = not reply.ok and "ID" in self._abilities and b"unsafe login" in reply.text.lower()
+        wants_name = self._abilities.wants_name(reply)
         if (reply.status == b"BAD" and flight.how) or wants_name:
             self._alone = True
             self._drop_ahead()

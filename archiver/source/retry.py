@@ -159,6 +159,7 @@ class RetryingSource:
             try:
                 return source.open(folder, since, ask, identify=asked, known=named, fetch=expected)
             except ConnectionLost as error:
+                error.at_opening = True
                 if not (may_go_ahead and error.asked_ahead):
                     raise
                 self._drop()  # it is no attempt yet: open this one alone

@@ -12,6 +12,7 @@ from archiver.mail.model import Attributes, Fetched, Folder, Undelivered
 from archiver.source.imap import ImapSource
 from tests.accounts import account_file, run
 from tests.servers.scripted import MINIMAL, ScriptedFolder, ScriptedMessage, ScriptedServer, Session
+from tests.servers.scripted_mail import uids_in
 
 Start = Callable[..., ScriptedServer]
 Connect = Callable[..., ImapSource]
@@ -264,3 +265,22 @@ def test_a_server_that_gives_other_octets_each_time_is_archived_once(scripted: S
     for message in server.folders[b"INBOX"].messages.values():
         message.octets += b"--another boundary--\r\n"
     assert run(config).total("stored", "fetched", "vanished") == (2, 0, 0)
+
+
+def test_the_size_of_a_message_is_asked_for_once(scripted: Start, tmp_path: Path) -> None:
+    """DavMail reads the whole message to know it."""
+    server = scripted(mailbox(3), capabilities=MINIMAL)
+    config = account_file(tmp_path, server, "u1")
+    asked: list[int] = []
+
+    def sizes(line: bytes, _: bytes, session: Session) -> None:
+        if b"RFC822.SIZE" in line and session.folder is not None:
+            asked.extend(uids_in(line.split(b" ")[3], sorted(session.folder.messages)))
+
+    server.on(b"UID FETCH", sizes)
+    run(config)
+    assert sorted(asked) == [1, 2, 3]
+    server.folders[b"INBOX"].messages[4] = ScriptedMessage(MAIL)
+    del asked[:]
+    run(config)
+    assert sorted(asked) == [1, 2, 3, 4], "the newest known ones, to recognise the folder, and what is new"
