@@ -277,7 +277,7 @@ class ReplayRules(Table, frozen=True, kw_only=True):
     are at the source."""
 
     vanished: Literal["keep", "mark", "expunge"] = "keep"
-    repair: tuple[Literal["crlf", "nul", "long-lines"], ...] = ("crlf",)
+    repair: tuple[Literal["crlf", "last-line", "nul", "long-lines"], ...] = ("crlf", "last-line")
     acls: bool = False
     #: An identifier at the source → what it is called at the destination; "" leaves it out.
     acl_users: Mapping[str, str] = field(default_factory=dict)

@@ -263,8 +263,8 @@ $oauth2_there
 [replay]
 # vanished = "keep"                       # what happens to copies of messages gone from the source: "keep",
 #                                         # "mark" (\\Deleted) or "expunge"
-# repair = ["crlf"]                       # what may be altered in a copy that is refused unaltered: "crlf", "nul",
-#                                         # "long-lines"; the archive keeps the original bytes
+# repair = ["crlf", "last-line"]          # what may be altered in a copy that is refused unaltered: "crlf",
+#                                         # "last-line", "nul", "long-lines"; the archive keeps the original bytes
 # acls = false                            # true: access rights (ACL) are given as they are at the source
 # acl_users = { "old" = "new" }           # names of others at the source = at the destination; "" leaves one out
 """)

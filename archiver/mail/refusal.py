@@ -121,13 +121,14 @@ def classify(reply: bytes | str) -> Refusal:
 
 class Features(Struct, frozen=True):
     """What may be unusual about a message. `longest_line` does not count line ends. `header_ok`: there is a header,
-    and each of its lines is a field or a continuation line."""
+    and each of its lines is a field or a continuation line. `ends_line`: its last line has a line end."""
 
     size: int
     has_nul: bool
     has_bare_lf: bool
     longest_line: int
     header_ok: bool
+    ends_line: bool = True
 
     @property
     def empty(self) -> bool:
@@ -139,10 +140,12 @@ def features_of(chunks: Iterable[bytes]) -> Features:
     """The features of a message in pieces; of a long line only the beginning is kept."""
     size = line_octets = longest = 0
     has_nul = bare_lf = False
+    ends_line = True
     header = _HeaderCheck()
     held = b""  # a CR at a chunk's end: only the next octet shows whether it is a bare one
     for chunk in chunks:
         size += len(chunk)
+        ends_line = chunk.endswith(b"\n") if chunk else ends_line
         octets = held + chunk
         held = b"\r" if octets.endswith(b"\r") else b""
         octets = octets.removesuffix(held)
@@ -154,7 +157,7 @@ def features_of(chunks: Iterable[bytes]) -> Features:
         line_octets = len(lines[-1]) if lines else line_octets + len(first)
         header.feed(first, lines)
     header.end()
-    return Features(size, has_nul, bare_lf, longest, header.good)
+    return Features(size, has_nul, bare_lf, longest, header.good, ends_line)
 
 
 class _HeaderCheck:
@@ -252,7 +255,7 @@ _WORDS: dict[Refusal, tuple[str, str]] = {
     ),
     "unknown": (
         "the destination does not give a reason",
-        'allow a repaired copy: [replay] repair = ["crlf", "nul", "long-lines"], then `archiver retry`',
+        'allow repairs: [replay] repair = ["crlf", "last-line", "nul", "long-lines"], then `archiver retry`',
     ),
 }
 

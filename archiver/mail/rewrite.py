@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 from archiver.mail.refusal import LINE_OCTETS, Features, Refusal
 
-Repair = Literal["crlf", "nul", "long-lines"]
+Repair = Literal["crlf", "last-line", "nul", "long-lines"]
 
 REPAIRS: tuple[Repair, ...] = get_args(Repair)
 
@@ -27,14 +27,16 @@ _UTF8_OCTETS = 4  # of the longest sequence
 def repair(chunks: Iterable[bytes], kinds: Collection[str]) -> Iterator[bytes]:
     """The message with the repairs `kinds`, in pieces.
 
-    "nul" removes NULs, "crlf" turns each bare LF into a CRLF, "long-lines" breaks lines of more than 998 octets
-    (RFC 5322 section 2.1.1).
+    "nul" removes NULs, "crlf" turns each bare LF into a CRLF, "last-line" ends the last line with one, "long-lines"
+    breaks lines of more than 998 octets (RFC 5322 section 2.1.1).
     """
     # NOTE: NULs are removed first, since one may be between the CR and the LF of a pair.
     if "nul" in kinds:
         chunks = _without_nul(chunks)
     if "crlf" in kinds:
         chunks = _with_crlf(chunks)
+    if "last-line" in kinds:
+        chunks = _with_last_line(chunks)
     if "long-lines" in kinds:
         chunks = _with_short_lines(chunks)
     return (chunk for chunk in chunks if chunk)
@@ -48,6 +50,7 @@ def repairs_for(refusal: Refusal, features: Features, allowed: Collection[str]) 
     """
     needed: dict[Repair, bool] = {
         "crlf": features.has_bare_lf,
+        "last-line": not features.ends_line,
         "nul": features.has_nul,
         "long-lines": features.longest_line > LINE_OCTETS,
     }
@@ -67,6 +70,15 @@ def _with_crlf(chunks: Iterable[bytes]) -> Iterator[bytes]:
         fixed = chunk.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
         yield fixed[1:] if after_cr and chunk.startswith(b"\n") else fixed  # its CR was in the previous chunk
         after_cr = chunk.endswith(b"\r") if chunk else after_cr
+
+
+def _with_last_line(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """NOTE: a CR at the end gets its LF. A message of no octets has no line."""
+    last = b"\n"
+    for chunk in chunks:
+        yield chunk
+        last = chunk[-1:] or last
+    yield {b"\n": b"", b"\r": b"\n"}.get(last, b"\r\n")
 
 
 def _with_short_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:

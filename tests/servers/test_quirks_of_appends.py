@@ -242,3 +242,120 @@ def test_without_uidplus_nothing_is_expunged(scripted: Start, tmp_path: Path) ->
     run(config, expect=None)
     assert not [each for each in there.commands if b"EXPUNGE" in each]
     assert arrived(there) == sorted(mail(uid) for uid in (1, 2, 3))
+
+
+UNSAFE = b"NO SELECT Unsafe Login. Please contact kefu@188.com for help"
+
+
+def test_163_opens_folders_for_clients_that_name_themselves(scripted: Start, tmp_path: Path) -> None:
+    """Also on connections that list nothing, and where several folders are read in one flight."""
+    names = [b"INBOX", b"a", b"b", b"c"]
+    source = scripted({name: ScriptedFolder(5, {1: ScriptedMessage(mail(n))}) for n, name in enumerate(names)})
+    there = scripted(capabilities=(*ONE_BY_ONE, "ID"), writable=True)
+
+    def opened(_: bytes, tag: bytes, connection: Connection) -> bytes | None:
+        named = any(each.startswith(b"ID (") for each in connection.commands)
+        return None if named else tag + b" " + UNSAFE + b"\r\n"
+
+    there.on(b"SELECT", opened)
+    there.on(b"EXAMINE", opened)
+    config = migration(tmp_path, source, "u1", there, "u1", destination__connections=3)
+    run(config)
+    assert {name: len(there.folders[name].messages) for name in names} == dict.fromkeys(names, 1)
+    source.folders[b"a"].messages[2] = ScriptedMessage(mail(9))
+    run(config)
+    assert len(there.folders[b"a"].messages) == 2
+
+
+def test_exchange_tells_no_case(scripted: Start, tmp_path: Path) -> None:
+    """ "trash" beside "Trash" is the same folder there."""
+    source = scripted({b"Trash": ScriptedFolder(5, {1: ScriptedMessage(mail(1))}),
+                       b"trash": ScriptedFolder(6, {1: ScriptedMessage(mail(2))})})  # fmt: skip
+    there = scripted(
+        {b"INBOX": ScriptedFolder(7), b"Trash": ScriptedFolder(8)}, capabilities=ONE_BY_ONE, writable=True
+    )
+    there.on(b"CREATE", lambda line, tag, _: tag + b" NO Mailbox already exists\r\n" if b"trash" in line else None)
+    there.on(b"STATUS", lambda line, tag, _: tag + b" OK\r\n" if b"trash" in line else None)
+    result = run(migration(tmp_path, source, "u1", there, "u1"), expect=None)
+    held = {name: [each.octets for each in folder.messages.values()] for name, folder in there.folders.items()}
+    assert [*held[b"Trash"]] == [mail(1)]
+    assert result.exit_code == 2 or result.exit_code == 3, held
+    assert "trash" in result.output
+
+
+def test_exchange_says_no_more_about_a_full_mailbox_than_that_it_is_unavailable(
+    scripted: Start, tmp_path: Path
+) -> None:
+    appending = Appending(refuse=lambda _: b"NO Server Unavailable. 15")
+    there = scripted(capabilities=ONE_BY_ONE, writable=True, appending=appending)
+    config = migration(tmp_path, scripted(held()), "u1", there, "u1", destination__attempts=2)
+    stopped = run(config, expect=None)
+    assert stopped.exit_code in (3, 75)
+    assert len(stopped.report["failures"]) == 1
+    assert "Server Unavailable. 15" in stopped.output
+    assert len(there.commands) < 60
+    appending.refuse = None
+    run(config)
+    assert arrived(there) == sorted(mail(uid) for uid in (1, 2, 3))
+
+
+@pytest.mark.parametrize("bad", [range(1, 30), range(3, 41, 3)], ids=["in a row", "here and there"])
+def test_exchange_hangs_up_after_ten_errors(
+    scripted: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad: range
+) -> None:
+    """Whatever is sent next is not to blame."""
+    settle_within(monkeypatch, 0.05)
+    every = range(1, 41)
+    source = scripted({b"INBOX": ScriptedFolder(5, {uid: ScriptedMessage(mail(uid)) for uid in every})})
+    there = scripted(capabilities=ONE_BY_ONE, writable=True)
+    errors: dict[Connection, int] = {}
+
+    def append(_: bytes, tag: bytes, connection: Connection) -> bytes | None:
+        (message,) = connection.appended
+        if errors.get(connection, 0) == 10:
+            connection.stream.send(b"* BYE Connection closed.\r\n")
+            connection.stream.end()
+        if not any(b"Subject: message %d\r\n" % uid in message.octets for uid in bad):
+            return None
+        errors[connection] = errors.get(connection, 0) + 1
+        return tag + b" BAD Command Argument Error. 11\r\n"
+
+    there.on(b"APPEND", append)
+    result = run(migration(tmp_path, source, "u1", there, "u1"), expect=3)
+    assert {each["uid"] for each in result.report["failures"]} == {*bad}
+    assert arrived(there) == sorted(mail(uid) for uid in every if uid not in bad)
+
+
+def test_a_folder_that_is_gone_when_a_message_comes_is_made_again(scripted: Start, tmp_path: Path) -> None:
+    """APPEND says TRYCREATE, and nothing is lost or twice."""
+    there = scripted(capabilities=ONE_BY_ONE, writable=True)
+    config = migration(tmp_path, scripted(held()), "u1", there, "u1", destination__attempts=2)
+    there.play(b"APPEND", b"A1 NO [TRYCREATE] Mailbox doesn't exist: INBOX", times=1)
+    stopped = run(config, expect=None)
+    assert stopped.exit_code in (0, 3)
+    run(config, expect=None)
+    assert run(config).report["totals"]["destination"]["replayed"] == 0
+    assert arrived(there) == sorted(mail(uid) for uid in (1, 2, 3))
+
+
+def test_yahoo_takes_a_message_that_ends_with_a_line(scripted: Start, tmp_path: Path) -> None:
+    """What was changed is in the report, and the archive keeps what came."""
+    without = mail(2).rstrip(b"\r\n")
+    source = scripted({b"INBOX": ScriptedFolder(5, {1: ScriptedMessage(mail(1)), 2: ScriptedMessage(without)})})
+    reply = b"BAD [CLIENTBUG] Additional arguments found after last expected argument"
+    appending = refusing(reply, lambda message: not message.octets.endswith(b"\r\n"))
+    there = scripted(capabilities=ONE_BY_ONE, writable=True, appending=appending)
+    result = run(migration(tmp_path, source, "u1", there, "u1"))
+    assert arrived(there) == sorted([mail(1), without + b"\r\n"])
+    assert [each["uids"] for each in result.report["losses"]] == ["2"]
+
+
+@pytest.mark.parametrize("prefix", ["", "INBOX"])
+def test_gmx_and_hmailserver_say_no_namespace(scripted: Start, tmp_path: Path, prefix: str) -> None:
+    """The delimiter is that of the list; where everything goes is what the account file says."""
+    there = scripted({b"INBOX": ScriptedFolder(7), b"INBOX.Sent": ScriptedFolder(8)}, capabilities=("IMAP4rev1",),
+                     delimiter=b".", writable=True)  # fmt: skip
+    source = scripted(held() | {b"a/b": ScriptedFolder(9, {1: ScriptedMessage(mail(9))})})
+    run(migration(tmp_path, source, "u1", there, "u1", destination__prefix=prefix))
+    below = b"INBOX." if prefix else b""
+    assert [each.octets for each in there.folders[below + b"a.b"].messages.values()] == [mail(9)]

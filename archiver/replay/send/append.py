@@ -33,6 +33,7 @@ from archiver.replay.send.prepare import (
 from archiver.replay.send.refused import Refusals
 
 _FACTS = 500
+_REFUSALS_AT_ONCE = 3  # while each message is sent by itself
 
 
 class SendingConnection(Appender, Closing, Protocol):
@@ -119,6 +120,9 @@ class Sender(Struct):
         `to_the_end`, what is on its way then may stay there while the next batch is made."""
         while self._waiting or self._in_flight or self._taken or self._refused:
             self.context.control.check_stop()
+            # NOTE: Exchange hangs up after ten refusals; what became of some has to be recorded before that.
+            if self.folder.job.send_alone and not self._in_flight and len(self._refused) >= _REFUSALS_AT_ONCE:
+                self._settle()
             while self._waiting and self._has_room():
                 self._begin(self._next_group())
             if self._may_look_ahead and not (to_the_end and not self._waiting):
@@ -255,7 +259,7 @@ class Sender(Struct):
         """A single refused message: send another variant if that may help, otherwise record the refusal."""
         then = self._refusals.next_step(message, command)
         if isinstance(then, PreparedMessage):
-            self._waiting.append([then])
+            (self._waiting.appendleft if self.folder.job.send_alone else self._waiting.append)([then])
         else:
             self._fact(then)
 

@@ -581,7 +581,10 @@ password = {{ env = "NEW" }}
         ("text", "problem"),
         [
             ('[replay]\nvanished = "delete"', 'replay.vanished: must be "keep", "mark" or "expunge"'),
-            ('[replay]\nrepair = ["all"]', 'replay.repair, item 1: must be "crlf", "nul" or "long-lines"'),
+            (
+                '[replay]\nrepair = ["all"]',
+                'replay.repair, item 1: must be "crlf", "last-line", "nul" or "long-lines"',
+            ),
             ('[folders]\nrename = { "A" = "" }', "folders.rename.A: must be a folder's name"),
         ],
     )

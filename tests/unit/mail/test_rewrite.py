@@ -110,6 +110,10 @@ def test_a_repair_needs_no_second_one_and_does_not_depend_on_chunks(chunks: list
 def test_a_repair_alters_no_more_than_it_says(octets: bytes) -> None:
     assert repaired(octets, "nul") == octets.replace(b"\0", b"")
     assert repaired(octets, "crlf") == re.sub(rb"(?<!\r)\n", b"\r\n", octets)
+    ended = repaired(octets, "last-line")
+    assert ended.startswith(octets)
+    assert len(ended) <= len(octets) + 2
+    assert not octets or ended.endswith(b"\n")
     broken = repaired(octets, "long-lines")
     assert re.sub(rb"[ \r\n]", b"", broken) == re.sub(rb"[ \r\n]", b"", octets)
     assert broken.count(b"\n") - octets.count(b"\n") <= len(octets) // 501
@@ -132,7 +136,7 @@ def test_a_line_of_any_length_passes_in_pieces() -> None:
     assert size > 320 * 65536
 
 
-ODD = Features(5000, has_nul=True, has_bare_lf=True, longest_line=2000, header_ok=True)
+ODD = Features(5000, has_nul=True, has_bare_lf=True, longest_line=2000, header_ok=True, ends_line=False)
 GOOD = Features(5000, has_nul=False, has_bare_lf=False, longest_line=998, header_ok=True)
 
 
