@@ -97,14 +97,17 @@ class TestTheCorpora:
     def test_of_all_of_them_each_one_arrives_or_is_named(
         self, corpora: list[CorpusMessage], request: pytest.FixtureRequest, tmp_path: Path, kind: str, form: str
     ) -> None:
-        """Also the empty ones and those with NUL or without a header: Cyrus refuses these, Dovecot alters some."""
+        """Also the empty ones and those without a header, which Cyrus refuses. Of those with NUL a server may show
+        other bytes, and then that is a difference."""
         server: MailServer = request.getfixturevalue(kind)
         user = server.fresh_user()
         place = FORMS[form](tmp_path / "mail", [each.octets for each in corpora])
         config = files_account(tmp_path, place, **destination(tmp_path, server, user))
-        result = run(config, expect=3)
+        result = run(config, expect=None)
+        differences = result.report["totals"]["destination"]["differences"]
+        assert (result.exit_code, differences) in ((3, 0), (4, 1))
         here, there = held(config), served(server, user)
-        losses = [each for each in result.report["losses"] if each["kind"] == "rewritten"]
+        losses = [each for each in result.report["losses"] if each["kind"] in ("rewritten", "repaired")]
         altered = [uid for each in losses for uid in parse_uid_set(each["uids"].encode())]
         refused = [each for each in result.report["failures"] if each["step"] == "replay"]
         assert sum(here.values()) == len(corpora)
@@ -116,7 +119,7 @@ class TestTheCorpora:
         if form != "mboxrd":
             for path in sorted(each for each in place.rglob("*") if each.is_file())[::2]:
                 path.rename(path.with_name(f"16{path.name}"))
-        again = run(config, expect=3)
+        again = run(config, expect=result.exit_code)
         assert again.total("fetched", "vanished", "flags_changed") == (0, 0, 0)
         assert again.report["totals"]["destination"]["replayed"] == 0
         assert len(again.report["failures"]) == len(refused)
