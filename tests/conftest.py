@@ -16,6 +16,7 @@ from typing import Any
 import hypothesis
 import pytest
 
+from archiver.config import secrecy
 from tests.servers import moto_server, s3_endpoint
 from tests.servers import radosgw as ceph
 from tests.servers.certificates import Certificates, make_certificates
@@ -256,6 +257,16 @@ def corpora() -> list[CorpusMessage]:
     if not messages:
         pytest.skip("mail corpora: not at hand (MAIL_CORPORA names their directory)")
     return messages
+
+
+@pytest.fixture(autouse=True)
+def _secrets_of_this_test_alone() -> Iterator[None]:
+    """What one test keeps as a secret, such as "plain", is a word in the output of the next one."""
+    kept, index = secrecy._kept.copy(), secrecy._index
+    yield
+    secrecy._kept.clear()
+    secrecy._kept.update(kept)
+    secrecy._index = index
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -57,7 +57,7 @@ class Peak:
 
     def look(self) -> None:
         """Look at the tree as it is now."""
-        tree = list(_tree(self._pid))
+        tree = list(tree_of(self._pid))
         if sum(map(_rss, tree)) > self._peak:  # PSS is never more, and takes the kernel a hundred times as long
             self._peak = max(self._peak, sum(map(_pss, tree)))
 
@@ -67,12 +67,13 @@ class Peak:
         return self._peak * 1024 / 1e6
 
 
-def _tree(pid: int) -> Iterator[int]:
+def tree_of(pid: int) -> Iterator[int]:
+    """A process and all that it started."""
     yield pid
     try:
         for task in os.listdir(f"/proc/{pid}/task"):
             for child in Path(f"/proc/{pid}/task/{task}/children").read_text().split():
-                yield from _tree(int(child))
+                yield from tree_of(int(child))
     except OSError:
         pass  # it has ended by now
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 import itertools
 import json
 import secrets
@@ -56,7 +57,8 @@ class OAuthServer:
     accepted; `rotates` is whether a refresh token is replaced when it is used. `person` is who logs in with a
     browser; `secret` is the app's, None for a public one. `refuse` is raised at the next requests for a token, one
     after the other; a number there is an HTTP status, None lets one request pass. `ahead`: by how many seconds its
-    clock is ahead. `asked` are the grants, in order. A `silent` one does not answer."""
+    clock is ahead. With a `key` tokens are JWTs that it signs (HS256), so that servers need not ask. `asked` are
+    the grants, in order. A `silent` one does not answer."""
 
     def __init__(
         self,
@@ -73,6 +75,7 @@ class OAuthServer:
         self.roles: list[str] | None = None
         self.with_id_token = True
         self.granted: str | None = None
+        self.key: bytes | None = None
         self.ahead = 0.0
         self.refuse: list[Refused | int | None] = []
         self.every: Callable[[int], Refused | int | None] = lambda number: None
@@ -174,6 +177,11 @@ class OAuthServer:
         access = self._secret()
         if self.roles is not None:
             access = _jwt({"roles": self.roles, "jti": access})
+            self.secrets.add(access)
+        if self.key is not None:
+            until = int(time.time() + self.life + self.slack)
+            claims = {"sub": login.user, "email": login.user, "iat": int(time.time()), "exp": until, "jti": access}
+            access = _jwt(claims, self.key)
             self.secrets.add(access)
         login.access[access] = time.time() + self.life + self.slack
         answer = {"access_token": access, "token_type": "Bearer", "expires_in": self.life}
@@ -328,10 +336,16 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
-def _jwt(claims: Mapping[str, Any]) -> str:
-    parts = ({"alg": "RS256"}, claims)
-    encoded = (base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts)
-    return ".".join([*encoded, "c2lnbmF0dXJl"])
+def _jwt(claims: Mapping[str, Any], key: bytes | None = None) -> str:
+    """A JSON web token (RFC 7519), signed with the key; without one nobody can check it."""
+    parts = ({"alg": "RS256" if key is None else "HS256", "typ": "JWT"}, claims)
+    text = b".".join(_base64url(json.dumps(part).encode()) for part in parts)
+    signature = b"signature" if key is None else hmac.digest(key, text, "sha256")
+    return (text + b"." + _base64url(signature)).decode()
+
+
+def _base64url(octets: bytes) -> bytes:
+    return base64.urlsafe_b64encode(octets).rstrip(b"=")
 
 
 def _claims(token: str) -> dict[str, Any]:

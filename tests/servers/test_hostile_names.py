@@ -3,6 +3,7 @@ its own, inside the archive and nowhere else."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -17,6 +18,7 @@ import pytest
 
 from tests.accounts import account_file, archive_of, assert_whole, command, run, snapshot_files
 from tests.servers.dovecot import Dovecot
+from tests.servers.mail_server import MailServer
 from tests.servers.pymap_server import PymapServer
 from tests.servers.scripted import MINIMAL, ScriptedFolder, ScriptedMessage, ScriptedServer
 from tests.servers.served import ServedFolder
@@ -395,21 +397,59 @@ def test_pymap_serves_them_and_they_are_archived(pymap: PymapServer, around: Pat
     assert run(config).total("fetched") == (0,)
 
 
-def test_dovecot_serves_what_it_takes_and_it_is_archived(dovecot: Dovecot, mail_user: str, around: Path) -> None:
-    fill(dovecot.wire(mail_user), SLASHED)
-    served = dovecot.dump(mail_user)
-    config = account_file(around, dovecot, mail_user)
+FLAGS = (
+    (), ("\\Seen",), ("\\Seen", "\\Answered", "\\Flagged", "\\Draft", "\\Deleted"), ("$Forwarded", "Kw_with.dot-1"),
+    ("\\Flagged", "NonJunk", "$MDNSent"),
+)  # fmt: skip
 
-    run(config)
 
-    folders = held(archive_of(config))
-    assert {raw: digests for raw, (_, _, digests) in folders.items()} == {
-        raw: sorted(each.digest for each in folder.messages.values()) for raw, folder in served.items()
+@pytest.mark.parametrize("kind", ["dovecot", "cyrus", "cyrus with dots", "courier"])
+def test_a_real_server_serves_what_it_takes_and_it_is_archived(
+    request: pytest.FixtureRequest, around: Path, kind: str
+) -> None:
+    """Names, digests, all flags and many keywords, also of servers with "INBOX." before each name; and nothing
+    changes there."""
+    server, below = served_by(request, kind)
+    user = server.fresh_user()
+    with server.wire(user) as wire:
+        for number, raw in enumerate([b"INBOX", *(below + each for each in SLASHED)]):
+            with contextlib.suppress(WireError):
+                if raw != b"INBOX":
+                    wire.command(b"CREATE " + quoted(raw))
+                mail = [
+                    Append(message(raw) + b"%d\r\n" % n, flags) for n, flags in enumerate(FLAGS[: 1 + number % 5])
+                ]
+                append(wire, raw, mail, multi=False)
+    served = messages_of(server.dump(user))
+    config = account_file(around, server, user)
+
+    result = run(config)
+
+    state = assert_whole(archive_of(config))
+    assert {(at.folder, uid): (row.digest, row.flags) for (at, uid), row in state.messages.items()} == served
+    assert {raw for raw, _ in served} >= {
+        below + raw for raw in (b"AT&-T", b"br[ack", b"NIL", b"&ZeVnLIqe-", b"case", b"Case", b"blank ", b" blank")
+    } | {b"INBOX"}
+    assert len({raw for raw, _ in served}) >= 30
+    assert_printable(result.output)
+    assert run(config).total("fetched", "flags_changed") == (0, 0)
+    assert messages_of(server.dump(user)) == served
+
+
+def served_by(request: pytest.FixtureRequest, kind: str) -> tuple[MailServer, bytes]:
+    """A real server, and what is before the names of its folders."""
+    if kind == "cyrus with dots":
+        return request.getfixturevalue("cyrus_with")(altnamespace=False, unixhierarchysep=False), b"INBOX."
+    return request.getfixturevalue(kind), b"INBOX." if kind == "courier" else b""
+
+
+def messages_of(served: Mapping[bytes, ServedFolder]) -> dict[tuple[bytes, int], tuple[str, frozenset[str]]]:
+    """The messages by folder and UID: digest, and flags without \\Recent."""
+    return {
+        (raw, uid): (each.digest, each.flags - {"\\Recent"})
+        for raw, folder in served.items()
+        for uid, each in folder.messages.items()
     }
-    assert set(served) >= {b"INBOX", b"AT&-T", b"br[ack", b"NIL", b'"quoted"', b"&ZeVnLIqe-", b"case", b"Case"}
-    assert_whole(archive_of(config))
-    assert dovecot.dump(mail_user) == served
-    assert run(config).total("fetched") == (0,)
 
 
 def test_dovecot_serves_a_copy_of_the_archive_under_the_true_names(

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import gzip
 import json
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -15,12 +19,14 @@ import pytest
 from archiver.login.oauth import keeping
 from pipelines.stop import Stop
 from tests.accounts import RunResult, account_file, archive_of, assert_whole, command, mails, run
+from tests.faults.memory import tree_of
 from tests.servers.certificates import Certificates
 from tests.servers.dovecot import Dovecot
 from tests.servers.faultproxy import FaultProxy
 from tests.servers.oauth_server import OAuthServer
 from tests.servers.scripted import ScriptedFolder, ScriptedServer
 from tests.servers.scripted_session import Session
+from tests.warm import PROJECT
 
 _PASSDB = """
 auth_mechanisms = plain login oauthbearer xoauth2
@@ -60,7 +66,7 @@ def tokened(
 
 @pytest.fixture(autouse=True)
 def _anew(oauth: OAuthServer) -> None:
-    oauth.life, oauth.refuse, oauth.asked = 3600, [], []
+    oauth.life, oauth.refuse, oauth.asked, oauth.key = 3600, [], [], None
     oauth.every = lambda number: None
 
 
@@ -86,13 +92,21 @@ def token(folder: Path, oauth: OAuthServer, user: str) -> Mapping[str, object]:
 
 
 def assert_no_secret(oauth: OAuthServer, folder: Path, *results: RunResult) -> None:
-    """No token is in what was said, nor in any file but those that keep tokens."""
-    for result in results:
-        assert not [secret for secret in oauth.secrets if secret in result.output]
+    """No token is in what was said, nor in any file but those that keep tokens: as it is, or as SASL sends it."""
+    forms = {form for secret in oauth.secrets for form in forms_of(secret)}
+    places = {f"output {number}": result.output.encode() for number, result in enumerate(results)}
     for path in folder.rglob("*"):
         if path.is_file() and path.parent.name != "tokens":
             octets = path.read_bytes()
-            assert not [secret for secret in oauth.secrets if secret.encode() in octets], path
+            places[str(path)] = gzip.decompress(octets) if path.suffix == ".gz" else octets
+    assert [(place, form) for place, octets in places.items() for form in forms if form in octets] == []
+
+
+def forms_of(secret: str) -> Iterator[bytes]:
+    """A secret, and what is the same in the base64 of any text that it is part of."""
+    yield secret.encode()
+    for before in range(3):
+        yield base64.b64encode(b"x" * before + secret.encode())[4:40]
 
 
 def test_an_account_moves_with_tokens_on_both_sides(tokened: Dovecot, oauth: OAuthServer, tmp_path: Path) -> None:
@@ -139,6 +153,70 @@ def test_a_mailbox_is_archived_over_pop3_with_a_token(tokened: Dovecot, oauth: O
     assert run(config).total("stored", "fetched") == (7, 2)
     assert oauth.asked == ["refresh_token"] * 2
     assert_no_secret(oauth, tmp_path, result)
+
+
+def test_no_process_has_a_token_among_its_arguments(
+    tokened: Dovecot, oauth: OAuthServer, tmp_path: Path, proxy: Callable[..., FaultProxy]
+) -> None:
+    """What `ps` shows to everybody, and what is inherited by other programs."""
+    user = tokened.fresh_user()
+    tokened.append_many(user, "INBOX", mails(range(40)))
+    config = account(tmp_path, oauth, proxy(tokened.port, latency=0.05), user, tokened.fresh_user())
+    shown = set[bytes]()
+    program = [sys.executable, "-m", "pipelines", "run", "--quiet", str(config)]
+    with subprocess.Popen(program, cwd=PROJECT) as process:
+        while process.poll() is None:
+            for pid in tree_of(process.pid):
+                with contextlib.suppress(OSError):
+                    shown |= {Path(f"/proc/{pid}/{name}").read_bytes() for name in ("cmdline", "environ")}
+            time.sleep(0.01)
+    assert process.returncode == 0
+    assert any(str(config).encode() in each for each in shown)
+    assert not [
+        form for secret in oauth.secrets for form in forms_of(secret) if any(form in each for each in shown)
+    ]
+
+
+@pytest.fixture(scope="module")
+def signed(certificates: Certificates, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dovecot]:
+    """A Dovecot that checks the tokens by itself."""
+    if missing := Dovecot.missing():
+        pytest.skip(missing)
+    place = tmp_path_factory.mktemp("jwt")
+    (place / "default" / "HS256").mkdir(parents=True)
+    (place / "default" / "HS256" / "default").write_bytes(base64.b64encode(KEY))
+    for each in (place, *place.rglob("*"), *list(place.parents)[:3]):
+        each.chmod(0o755)
+    args = place / "oauth2.conf"
+    args.write_text(
+        f"introspection_mode = local\nusername_attribute = email\n"
+        f"local_validation_key_dict = fs:posix:prefix={place}/\n"
+    )
+    with Dovecot(certificate=certificates.good, extra=_PASSDB.format(args=args)) as server:
+        yield server
+
+
+KEY = b"a key that both know, long enough for HS256"
+
+
+def test_a_server_that_checks_tokens_by_itself(
+    signed: Dovecot, oauth: OAuthServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """JWTs (RFC 7519) on both sides; one that another key signed is refused."""
+    oauth.key = KEY
+    user, to = signed.fresh_user(), signed.fresh_user()
+    signed.append_many(user, "INBOX", mails(range(30)))
+    config = account(tmp_path, oauth, signed, user, to)
+    before = oauth.introspected
+    result = run(config)
+    assert (result.total("stored", "fetched"), len(signed.dump(to)[b"INBOX"].messages)) == ((30, 30), 30)
+    assert (oauth.introspected, oauth.asked) == (before, ["refresh_token"] * 2)
+    oauth.key = b"another key, which the server does not know"
+    for name in (user, to):
+        (tmp_path / "tokens" / name).write_text(oauth.log_in(name))
+    refused = run(config, expect=5)
+    assert f'the login of "{user}" (source) is refused' in refused.output
+    assert_no_secret(oauth, tmp_path, result, refused)
 
 
 def test_a_token_that_the_server_refuses_is_renewed_once(
