@@ -29,6 +29,8 @@ USED_CAPABILITIES = {
     "NAMESPACE": "the prefix of personal folders is left out of names",
     "OBJECTID": "messages are recognised in other folders without a download",
     "BINARY": "messages with NULs come as they are",
+    "ACL": "access rights are recorded",
+    "METADATA": "annotations are recorded",
     "SASL-IR": "one round trip fewer at login",
     "ID": "the server's logs show which client this is",
 }

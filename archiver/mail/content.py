@@ -143,9 +143,9 @@ def _header_end(octets: bytes) -> int:
 
 
 def header_digest(header: bytes) -> Digest:
-    """The digest of a header block; it does not depend on CRLF or LF, nor on the final blank line, since servers
-    differ in these."""
-    lines = header_block(header).replace(b"\r\n", b"\n").rstrip(b"\r\n")
+    """The digest of a header block; it does not depend on CRLF or LF, nor on the final blank line, nor on whether
+    NUL is shown as 0x80, since servers differ in these."""
+    lines = header_block(header).replace(b"\r\n", b"\n").rstrip(b"\r\n").replace(b"\0", b"\x80")
     return Digest(hashlib.sha256(lines).hexdigest())
 
 

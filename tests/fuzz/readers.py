@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from archiver.errors import ArchiverError, Where
 from archiver.facts.segment import FORMAT, parsed
 from archiver.imap import fetch_row, limits, replies, tokens
+from archiver.imap.extensions import metadata, rights
 from archiver.mail import content, dates, flags, folder_names, headers, refusal, rewrite
 from archiver.mail.fingerprint import fingerprint_of
 from archiver.mail.mime import structure_of
@@ -67,6 +68,9 @@ def imap_response(octets: bytes) -> None:
     ):  # fmt: skip
         parse(response)
     tokens.parse_appenduid(text)
+    reply = replies.Reply(b"OK", text, [response])
+    for look in (rights.rights_of, rights.mine_of, metadata.annotations_of):
+        look(reply)
     if fetch_row.is_fetch(text):
         fetch_row.parse_fetch(response)
     with_body = tokens.Response(text + tokens.BODY_MARK + b")", tuple(literals), content.body_of(b"x"))
@@ -248,6 +252,7 @@ READERS: dict[str, Reader] = {
         (
             _FETCH, b'* LIST (\\Noselect) "/" {0}\r\nname', b'* STATUS "a b" (MESSAGES 1 UIDNEXT 2 UIDVALIDITY 3)',
             b'* NAMESPACE (("" "/")) NIL NIL', b"* SEARCH 1 2 3", b'* ESEARCH (TAG "A1") UID ALL 1:5,7',
+            b'* ACL "a b" u2 lrs {0} l\r\n\xc3\xa4', b'* METADATA "" ("/private/comment" "x" /shared/a NIL)',
             b"* VANISHED (EARLIER) 1:3,5", b"[APPENDUID 1 2:3]",
         ),
     ),

@@ -80,6 +80,29 @@ def test_a_night_without_news_takes_one_connection_and_three_round_trips(
     ]  # fmt: skip
 
 
+def test_rights_and_annotations_take_one_round_trip_and_none_without_news(
+    scripted: Callable[..., ScriptedServer], tmp_path: Path
+) -> None:
+    flights = []
+    for capabilities in (FULL, (*FULL, "ACL", "METADATA")):
+        server = scripted(folders(), capabilities=capabilities)
+        server.play(b"GETACL", b"* ACL x u1 lr", b"A1 OK")
+        server.on(b"GETMETADATA", b"OK")
+        heard = AfterLogin(server)
+        config = account_file(tmp_path / str(len(flights)), server, "u1", source__connections=1)
+        assert run(config).total("fetched") == (2 * FOLDERS,)
+        flights.append(heard.flights)
+        asked = heard.commands.count(b"GETACL"), heard.commands.count(b"GETMETADATA")
+        assert asked == ((0, 0) if capabilities == FULL else (FOLDERS, FOLDERS + 1))
+
+        heard.begin()
+        run(config)
+
+        assert heard.flights <= 3
+        assert not {b"GETACL", b"GETMETADATA"} & set(heard.commands)
+    assert flights[1] - flights[0] == 1
+
+
 def test_dovecot_hears_three_round_trips_on_one_connection_in_a_night_without_news(
     dovecot: Dovecot, mail_user: str, tmp_path: Path
 ) -> None:

@@ -1,7 +1,7 @@
 """Messages with NULs, as they are: BINARY (RFC 3516).
 
 No literal of RFC 3501 may contain NUL. Dovecot keeps one, counts it in RFC822.SIZE, and sends 0x80 in its place;
-BINARY.PEEK[] brings the message as it is. So a message with 0x80 where UTF-8 has none is asked for again like that.
+BINARY.PEEK[] brings the message as it is. So a message with an 0x80 that no character explains is asked for again.
 
 NOTE: BINARY[] of a whole message should decode nothing, but Dovecot decodes base64 and quoted-printable in it and
 changes the header to say so. What came counts only if it is what BODY[] gave once each NUL is 0x80.
@@ -32,12 +32,13 @@ _IN_MEMORY = 8 << 20  # octets of messages that wait for a second look; those of
 
 _UID = re.compile(rb"[( ]UID (\d+)", re.IGNORECASE)
 _WHOLE = re.compile(rb"BINARY\[\] +\x00\x00", re.IGNORECASE)
+_SIGN = re.compile(rb"(?<![\x81-\xfe])\x80")
 _UTF8 = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
 
 
 def may_lack_nul(body: Body) -> bool:
-    """Whether a message has 0x80 where it is no part of a character in UTF-8, as one has in which NUL is shown as
-    0x80. (It is not noticed if each of its NULs completes a character.)"""
+    """Whether a message has 0x80 where it is no part of a character, in UTF-8 or in two octets (Shift JIS, GBK), as
+    one has in which NUL is shown as 0x80. It is not noticed if each of its NULs seems to complete a character."""
     return any(_is_odd(piece) for piece in _pieces(body))
 
 
@@ -47,7 +48,7 @@ def has_nul(body: Body) -> bool:
 
 
 def _is_odd(octets: bytes) -> bool:
-    return b"\x80" in octets and b"\x80" in _UTF8.sub(b"", octets)
+    return b"\x80" in octets and _SIGN.search(_UTF8.sub(b" ", octets)) is not None
 
 
 def _pieces(body: Body) -> Iterator[bytes]:

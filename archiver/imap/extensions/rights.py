@@ -16,6 +16,7 @@ from archiver.imap.tokens import Response, quote
 _ACL = re.compile(rb"\A\* ACL +", re.IGNORECASE)
 _MINE = re.compile(rb"\A\* MYRIGHTS +", re.IGNORECASE)
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|\x00\d+\x00|[^\s()"]+', re.DOTALL)
+_BETWEEN = re.compile(rb"[\s()]*")
 
 
 def has_rights(abilities: Abilities) -> bool:
@@ -47,8 +48,18 @@ def _rows(reply: Reply, kind: re.Pattern[bytes]) -> Iterator[list[bytes | None]]
 
 
 def strings(response: Response, start: int) -> list[bytes | None]:
-    """The octets of all strings and atoms from there on; None for NIL."""
-    return [response.string(each[0]) for each in _TOKEN.finditer(response.text, start)]
+    """The octets of the strings and atoms from there on, up to one that does not end; None for NIL."""
+    found: list[bytes | None] = []
+    position = _behind(_BETWEEN, response.text, start)
+    while (token := _TOKEN.match(response.text, position)) is not None:
+        found.append(response.string(token[0]))
+        position = _behind(_BETWEEN, response.text, token.end())
+    return found
+
+
+def _behind(pattern: re.Pattern[bytes], text: bytes, position: int) -> int:
+    found = pattern.match(text, position)
+    return found.end() if found else position
 
 
 def text_of(octets: bytes | None) -> str:

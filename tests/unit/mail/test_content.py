@@ -95,6 +95,7 @@ def test_header_digests_do_not_depend_on_line_ends() -> None:
     forms = [b"A: b\r\nC: d\r\n\r\n", b"A: b\nC: d\n\n", b"A: b\r\nC: d\r\n", b"A: b\nC: d"]
     assert len({header_digest(form) for form in forms}) == 1
     assert header_digest(b"A: c\r\n\r\n") != header_digest(b"A: b\r\n\r\n")
+    assert header_digest(b"A: \0\r\n\r\n") == header_digest(b"A: \x80\r\n\r\n")  # as Dovecot shows it
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,80 @@
+"""Which messages may have NULs that a server shows as 0x80, and what counts as their true octets."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from archiver.imap.extensions.binary import SecondLook, has_nul, may_lack_nul
+from archiver.imap.extensions.rights import strings
+from archiver.imap.tokens import BODY_MARK, Response
+from archiver.mail.content import body_of
+from archiver.mail.model import Attributes, Body, Fetched
+from tests.servers.logins import spool_in
+
+
+@pytest.mark.parametrize(
+    ("octets", "found"),
+    [
+        (b"plain", False),
+        (b"a\0b", True),
+        (b"\0", True),
+        ("– À “ja” 日本".encode(), False),
+        ("– \0 À".encode(), True),
+        ("“€” \x80".encode("cp1252", "replace"), False),
+        (b"5 \x80", True),  # cp1252: only the server knows
+        ("表示 ミ".encode("shift_jis"), False),
+        ("Grüße".encode("utf-16-le"), True),
+        (b"\xe9\0", False),  # as if it were one character of two octets
+    ],
+)
+def test_the_sign(octets: bytes, found: bool) -> None:
+    assert may_lack_nul(body_of(octets.replace(b"\0", b"\x80"))) is found
+    assert has_nul(body_of(octets)) is (b"\0" in octets)
+
+
+def look(spool: Path, shown: bytes, binary: bytes) -> bytes:
+    held = SecondLook(spool_in(spool))
+    held.hold(Fetched(Attributes(7), body_of(shown)))
+    row = Response(b"* 1 FETCH (UID 7 BINARY[] " + BODY_MARK + b")", (), body_of(binary))
+    (fetched,) = held.answered(row)
+    assert not list(held.rest())
+    return octets_of(fetched.body)
+
+
+def octets_of(body: Body) -> bytes:
+    return body.octets if body.octets is not None else body.spool.read_bytes() if body.spool else b""
+
+
+@given(st.binary(max_size=30))
+def test_true_octets_count(tmp_path_factory: pytest.TempPathFactory, octets: bytes) -> None:
+    assert look(tmp_path_factory.getbasetemp(), octets.replace(b"\0", b"\x80"), octets) == octets
+
+
+@pytest.mark.parametrize("binary", [b"", b"a\0c", b"a\0", b"a\0b\0", b"A\0b"])
+def test_others_do_not(tmp_path: Path, binary: bytes) -> None:
+    assert look(tmp_path, b"a\x80b", binary) == b"a\x80b"
+
+
+def test_what_waits_needs_little_memory(tmp_path: Path) -> None:
+    held = SecondLook(spool_in(tmp_path))
+    messages = {uid: b"%d \x80" % uid + b"x" * (1 << 20) for uid in range(1, 13)}
+    for uid, octets in messages.items():
+        held.hold(Fetched(Attributes(uid), body_of(octets)))
+    assert len(list(tmp_path.iterdir())) == 5  # beyond 8 MB
+    assert {each.attributes.uid: octets_of(each.body) for each in held.rest()} == messages
+    for path in tmp_path.iterdir():
+        path.unlink()
+    held.hold(Fetched(Attributes(1), body_of(messages[1])))
+    held.discard()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_string_that_does_not_end_is_read_once() -> None:
+    begun = time.process_time()
+    assert strings(Response(b"a " + b'"\\' * 30_000), 0) == [b"a"]
+    assert time.process_time() - begun < 1
