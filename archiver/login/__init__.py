@@ -13,6 +13,7 @@ password        a user with a password, or an admin with theirs: which ways ther
 certificate     a user with a client certificate
 around          what every protocol does around a login: the server's offer, and a refusal in words
 oauth           tokens in place of passwords: how they are obtained, kept and renewed
+web             one HTTP request, for tokens and for notices
 attempts        one way after the other, as long as no password was tried
 reach           which servers answered, and which nobody could reach, in one command
 choose          from the settings of an account to its authenticator

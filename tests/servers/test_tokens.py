@@ -31,6 +31,7 @@ from archiver.errors import (
     Throttled,
     Where,
 )
+from archiver.login import web
 from archiver.login.exchange import Exchange
 from archiver.login.oauth import endpoint, keeping, tokens
 from archiver.login.oauth.access import AccessTokens
@@ -440,10 +441,10 @@ class TestHttps:
     def secured(self, certificates: Certificates, monkeypatch: pytest.MonkeyPatch) -> Iterator[OAuthServer]:
         """An endpoint with a certificate that is trusted."""
         monkeypatch.setenv("SSL_CERT_FILE", str(certificates.good.ca))
-        endpoint._tls.cache_clear()
+        web._tls.cache_clear()
         with OAuthServer(certificate=certificates.good) as server:
             yield server
-        endpoint._tls.cache_clear()
+        web._tls.cache_clear()
 
     def test_is_spoken(self, secured: OAuthServer, tmp_path: Path) -> None:
         place = Place(tmp_path, secured)
@@ -453,7 +454,7 @@ class TestHttps:
     def test_with_a_certificate_that_nobody_knows_sends_nothing(
         self, certificates: Certificates, tmp_path: Path
     ) -> None:
-        endpoint._tls.cache_clear()
+        web._tls.cache_clear()
         with OAuthServer(certificate=certificates.untrusted) as server:
             place = Place(tmp_path, server)
             place.logged_in()
@@ -467,7 +468,7 @@ class TestHttps:
     ) -> None:
         place = Place(tmp_path, secured)
         place.logged_in()
-        monkeypatch.setattr(endpoint, "is_loopback", lambda host: False)
+        monkeypatch.setattr(web, "is_loopback", lambda host: False)
         with _Tunnel(b"HTTP/1.1 200 Connection established\r\n\r\n") as tunnel:
             monkeypatch.setenv("https_proxy", f"http://squid:pr0xy-secret@127.0.0.1:{tunnel.port}")
             assert secured.active(place.access().current().access) == ALICE
@@ -480,7 +481,7 @@ class TestHttps:
     ) -> None:
         place = Place(tmp_path, secured)
         place.logged_in()
-        monkeypatch.setattr(endpoint, "is_loopback", lambda host: False)
+        monkeypatch.setattr(web, "is_loopback", lambda host: False)
         with _Tunnel(b"HTTP/1.1 407 Who are you\r\nContent-Length: 0\r\n\r\n") as tunnel:
             monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{tunnel.port}")
             line = failed(ServerUnavailable, place.access(), secured)
