@@ -66,13 +66,19 @@ class Exported(Struct, frozen=True):
     octets: int
 
 
+class Slowed(Struct, frozen=True):
+    """A server asked to slow down, and a connection waits for so many seconds."""
+
+    seconds: float
+
+
 class Noted(Struct, frozen=True):
     """Something the user should know: a retry, a new epoch, a quarantined message."""
 
     text: str
 
 
-Event = Planned | Working | Received | Linked | Stored | Sent | Verified | Exported | Noted
+Event = Planned | Working | Received | Linked | Stored | Sent | Verified | Exported | Noted | Slowed
 Progress = Callable[[Event], None]
 
 

@@ -3,6 +3,7 @@
 cli          the command line
 show         output for people: live lines, tables, previews
 demo         the demo
+notify       notices, pings and metrics after a run
 graph        Luigi: the static graph of an account, and its build
 engine       accounts run in waves; one failure stops only its account
 attempts     what is asked of a run, and what is known of each account's so far
@@ -15,7 +16,6 @@ reporting    writes the report at a run's end
 events       progress of forked workers, over a pipe
 stop         SIGINT and SIGTERM
 failures     turns any exception that stopped an account into one of our errors
-reasons      why an exit code is not 0, in one line
 
 `luigi --module pipelines ArchiveAccount --config configs/alice.toml` runs the same graph as
 `archiver run configs/alice.toml`.

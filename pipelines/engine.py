@@ -23,7 +23,7 @@ from archiver.events import Noted
 from archiver.login.reach import learning
 from archiver.source.kept import keeping
 from pipelines.attempts import Attempt, Options, Run, new_run_id
-from pipelines.events import AnyEvent, Channel, Ended, Failed, Freed, Listener, emit, failed
+from pipelines.events import AnyEvent, Channel, Ended, Failed, Freed, Listener, Named, emit, failed
 from pipelines.locks import AccountLocks
 from pipelines.outcome import AccountOutcome
 from pipelines.quiet import has_catalog_here, is_done
@@ -45,6 +45,7 @@ def run_accounts(accounts: Sequence[Settings], options: Options, listener: Liste
     for each in accounts:
         account = Account(each)
         attempts[each.account] = Attempt(account, _run_id(account, options))
+        listener(each.account, Named(attempts[each.account].run_id))
     locks = AccountLocks((each.account, each.run_id) for each in attempts.values())
     put_back: dict[str, tuple[float, Settings]] = {}
 

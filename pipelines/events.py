@@ -51,6 +51,12 @@ class Failed(Struct, frozen=True):
     again: float | None = None
 
 
+class Named(Struct, frozen=True):
+    """An account's run has this name."""
+
+    run: str
+
+
 class Expected(Struct, frozen=True):
     """What a step is about to fetch, estimated before any folder is opened; 0 octets: unknown."""
 
@@ -79,8 +85,8 @@ class Important(Struct, frozen=True):
     text: str
 
 
-AnyEvent = Event | Began | Expected | Failed | Ended | Freed | Important | Waiting
-_KINDS |= {cls.__name__: cls for cls in (Began, Expected, Failed, Ended, Freed, Important, Waiting)}
+AnyEvent = Event | Began | Expected | Failed | Ended | Freed | Important | Named | Waiting
+_KINDS |= {cls.__name__: cls for cls in (Began, Expected, Failed, Ended, Freed, Important, Named, Waiting)}
 Listener = Callable[[str, AnyEvent], None]
 
 

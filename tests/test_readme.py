@@ -144,7 +144,7 @@ def test_the_keys_are_those_of_an_account_file_with_their_defaults() -> None:
         ((table, name),) = re.findall(r"`\[([\w.]+)\] (\w+)`", words)
         documented[f"{table}.{name}"] = default.strip("`")
     expected = {f"source.{key.name}": key for key in fields(FilesSettings)}
-    expected |= {f"{table}.{key.name}": key for table, its in TABLES.items() for key in fields(its)}
+    expected |= {f"{table}.{key.encode_name}": key for table, its in TABLES.items() for key in fields(its)}
     assert documented.keys() == expected.keys()
     for name, key in expected.items():
         default = key.default if key.default_factory is NODEFAULT else key.default_factory()

@@ -13,6 +13,7 @@ template    the commented file that `archiver init` writes
 age         ages such as "30d", and the day that they mean
 providers   what is known of mail providers, and how the server of an address is found
 hosts       host names, as DNS and certificates use them
+notify      the tables about notices and metrics
 secrets     references resolved when a connection needs them: file, environment, command, keyring
 secrecy     removes every known secret from texts of servers and libraries
 """

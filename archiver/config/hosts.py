@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
+
 
 def host_on_the_wire(host: str) -> str:
     """The ASCII form of a host name (IDNA 2008, RFC 5891); an address or an ASCII name stays unchanged.
@@ -17,3 +20,25 @@ def host_on_the_wire(host: str) -> str:
     import idna  # takes some milliseconds
 
     return idna.encode(host, uts46=True).decode("ascii")
+
+
+def checked_host(host: str) -> str:
+    """A host as a person writes it: a name or an address, unchanged.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        if not (re.fullmatch(r"[\w.-]+", host) and _is_name(host)):
+            raise ValueError('must be the server\'s name alone, as in "imap.example.org"') from None
+    return host
+
+
+def _is_name(host: str) -> bool:
+    try:
+        host_on_the_wire(host)
+    except ValueError:
+        return False
+    return True

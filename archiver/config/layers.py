@@ -22,9 +22,9 @@ DEFAULTS = "defaults.toml"
 Tree = dict[str, Any]
 
 #: Keys that refer to something else. Their table is a single value: { file } replaces { env } as a whole.
-REFERENCES = ("password", "customer_key", "client_secret", "token", "service_account")
+REFERENCES = ("password", "customer_key", "client_secret", "token", "service_account", "webhook_secret")
 #: Keys whose value is a path.
-PATHS = ("path", "ca_file", "client_cert", "client_key")
+PATHS = ("path", "ca_file", "client_cert", "client_key", "textfile")
 
 
 class Layer(Struct, frozen=True):
@@ -167,10 +167,15 @@ def _anchored_value(key: str, value: Any, folder: Path) -> Any:
             return anchored(value, folder)
         if isinstance(text := value.get("file"), str):
             return {**value, "file": _from(folder, text)}
-        words = value.get("command")
-        if isinstance(words, list) and words and isinstance(words[0], str) and "/" in words[0]:
-            return {**value, "command": [_from(folder, words[0]), *words[1:]]}
-    return value
+        return {**value, "command": _program(folder, value["command"])} if "command" in value else value
+    return _program(folder, value) if key == "command" else value
+
+
+def _program(folder: Path, words: Any) -> Any:
+    """A program and its arguments; one that is found by PATH stays so."""
+    if isinstance(words, list) and words and isinstance(words[0], str) and "/" in words[0]:
+        return [_from(folder, words[0]), *words[1:]]
+    return words
 
 
 def _from(folder: Path, text: str) -> str:

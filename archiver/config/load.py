@@ -64,6 +64,9 @@ EXAMPLES: dict[Keys, str] = {
     ("destination", "password"): 'password = { env = "ALICE_NEW_PASSWORD" }',
     ("archive", "path"): 'path = "/srv/mail-archive/{account}"',
     ("archive", "s3", "bucket"): 'bucket = "mail"',
+    ("notify", "mail", "host"): 'host = "smtp.example.org"',
+    ("notify", "mail", "from"): 'from = "archiver@example.org"',
+    ("notify", "mail", "to"): 'to = ["ops@example.org"]',
 }
 
 
@@ -103,6 +106,8 @@ def settings_of(file: Path, over: Tree, defaults: Defaults) -> Settings:
         messages=checked.messages,
         destination=checked.destination,
         replay=checked.replay,
+        notify=checked.notify,
+        metrics=checked.metrics,
         warnings=tuple(_all_warnings(checked)),
     )
 
@@ -236,8 +241,8 @@ def _unknown(keys: Keys, tree: Tree) -> str:
     here = ".".join(map(str, table))
     if here == "source" and (problem := _of_another_source(str(key), _is_files(tree.get("source")))):
         return problem
-    known = list(TABLES[here].__struct_fields__) if here in TABLES else list(_NESTED.get(here, _TOP))
-    elsewhere = next((name for name, model in TABLES.items() if key in model.__struct_fields__), None)
+    known = list(TABLES[here].__struct_encode_fields__) if here in TABLES else list(_NESTED.get(here, _TOP))
+    elsewhere = next((name for name, model in TABLES.items() if key in model.__struct_encode_fields__), None)
     if elsewhere:
         return f"does not belong here; write it below [{elsewhere}]"
     close = difflib.get_close_matches(str(key), known, n=1)
@@ -260,6 +265,9 @@ def _all_warnings(checked: AccountFile) -> Iterator[str]:
         yield from _warnings("source", checked.source)
     if checked.destination is not None:
         yield from _warnings("destination", checked.destination)
+    mail = checked.notify.mail
+    if mail is not None and mail.tls == "off" and not oauth2.is_loopback(mail.host):
+        yield f'notify.mail.tls: "off" sends notices, and a password, to {mail.host} readable by anyone on the way'
 
 
 def _warnings(table: str, server: ServerSettings) -> Iterator[str]:

@@ -29,7 +29,7 @@ def is_loopback(host: str) -> bool:
         return host.lower().rstrip(".") == "localhost"
 
 
-def _url(url: str) -> str:
+def checked_url(url: str) -> str:
     """NOTE: the message does not show the value, since a URL may contain a password."""
     try:
         parts = urlsplit(url)
@@ -68,9 +68,9 @@ class OAuth2Settings(Table, frozen=True, kw_only=True):
     flow: Flow = "device"
     token: TokenPlace | None = None
     service_account: KeyFile | None = None
-    token_url: Annotated[str, _url] | None = None
-    device_url: Annotated[str, _url] | None = None
-    authorization_url: Annotated[str, _url] | None = None
+    token_url: Annotated[str, checked_url] | None = None
+    device_url: Annotated[str, checked_url] | None = None
+    authorization_url: Annotated[str, checked_url] | None = None
     scopes: tuple[Annotated[str, _word], ...] = ()
 
 

@@ -25,6 +25,12 @@ class SecretReference(Struct, frozen=True):
     value: str | tuple[str, ...]
 
 
+class Program(Struct, frozen=True):
+    """A program and its arguments, run without a shell."""
+
+    argv: tuple[str, ...]
+
+
 class TokenPlace(Struct, frozen=True):
     """Where an OAuth2 token is kept: `value` is the path of a file, or a service in the keyring."""
 
@@ -45,6 +51,7 @@ def readers(folder: Path) -> Mapping[Any, Callable[[object], Any]]:
         SecretReference: lambda value: _reference(value, folder),
         TokenPlace: lambda value: _token_place(value, folder),
         KeyFile: lambda value: _key_file(value, folder),
+        Program: lambda value: _program(value, folder),
     }
 
 
@@ -77,15 +84,26 @@ def _reference(value: object, folder: Path) -> SecretReference:
         case "file", str(text):
             return SecretReference("file", str(_absolute(text, folder)))
         case "command", [str(program), *arguments] if program and all(isinstance(a, str) for a in arguments):
-            if any("\0" in word for word in (program, *arguments)):
-                raise ValueError("command must not contain NUL")
-            if "/" in program:
-                program = str(_absolute(program, folder))
-            return SecretReference("command", (program, *arguments))
+            return SecretReference("command", _argv(program, arguments, folder))
         case "keyring", str(service) if service:
             return SecretReference("keyring", service)
         case _:
             raise ValueError(f"is not a reference; {HOW_TO_REFER}")
+
+
+def _argv(program: str, arguments: list[Any], folder: Path) -> tuple[str, ...]:
+    if any("\0" in word for word in (program, *arguments)):
+        raise ValueError("command must not contain NUL")
+    if "/" in program:
+        program = str(_absolute(program, folder))
+    return program, *arguments
+
+
+def _program(value: object, folder: Path) -> Program:
+    match value:
+        case [str(program), *arguments] if program and all(isinstance(each, str) for each in arguments):
+            return Program(_argv(program, arguments, folder))
+    raise ValueError('must be a program and its arguments, as in ["/usr/local/bin/notify", "--mail"]')
 
 
 def _token_place(value: object, folder: Path) -> TokenPlace:

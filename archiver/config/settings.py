@@ -6,7 +6,6 @@ write instead.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Mapping
 from datetime import date
@@ -16,7 +15,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from msgspec import Struct, field
 
 from archiver.config.age import checked_age, day_of, imap_day
-from archiver.config.hosts import host_on_the_wire
+from archiver.config.hosts import checked_host
+from archiver.config.notify import MailSettings, MetricsSettings, NotifySettings
 from archiver.config.oauth2 import OAuth2Settings
 from archiver.config.protocols import usual_port
 from archiver.config.references import SecretReference
@@ -25,23 +25,6 @@ from archiver.config.shape import Seconds, Table, between
 
 Tls = Literal["implicit", "starttls", "off"]
 Protocol = Literal["imap", "pop3"]
-
-
-def _host(host: str) -> str:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        if not (re.fullmatch(r"[\w.-]+", host) and _is_name(host)):
-            raise ValueError('must be the server\'s name alone, as in "imap.example.org"') from None
-    return host
-
-
-def _is_name(host: str) -> bool:
-    try:
-        host_on_the_wire(host)
-    except ValueError:
-        return False
-    return True
 
 
 def _user(user: str) -> str:
@@ -139,7 +122,7 @@ class ServerSettings(Table, frozen=True, kw_only=True):
     side: ClassVar[str] = "source"
     provider: Annotated[str, _provider] | None = None
     protocol: Protocol = "imap"
-    host: Annotated[str, _host]
+    host: Annotated[str, checked_host]
     port: Annotated[int, between(1, 65535)] = usual_port("imap", "implicit")
     tls: Tls = "implicit"
     ca_file: Path | None = None
@@ -319,6 +302,8 @@ class AccountFile(Table, frozen=True, kw_only=True):
     folders: FolderRules = FolderRules()
     messages: MessageRules = MessageRules()
     replay: ReplayRules = ReplayRules()
+    notify: NotifySettings = NotifySettings()
+    metrics: MetricsSettings = MetricsSettings()
 
 
 #: The tables of a file and their keys.
@@ -332,6 +317,9 @@ TABLES: Mapping[str, type[Table]] = {
     "folders": FolderRules,
     "messages": MessageRules,
     "replay": ReplayRules,
+    "notify": NotifySettings,
+    "notify.mail": MailSettings,
+    "metrics": MetricsSettings,
 }
 
 
@@ -346,4 +334,6 @@ class Settings(Struct, frozen=True):
     messages: MessageRules
     destination: DestinationSettings | None
     replay: ReplayRules
+    notify: NotifySettings = NotifySettings()
+    metrics: MetricsSettings = MetricsSettings()
     warnings: tuple[str, ...] = ()

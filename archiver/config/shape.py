@@ -101,10 +101,10 @@ class _Reading:
         before = len(self.mistakes)
         cls = cls.meant(table)
         given, values = dict(cls.completed(table)), {}
-        for name, (annotation, is_required) in _keys_of(cls).items():
+        for name, (attribute, annotation, is_required) in _keys_of(cls).items():
             at = (*keys, name)
             if name in given:
-                values[name] = self.attempt(annotation, given.pop(name), at)
+                values[attribute] = self.attempt(annotation, given.pop(name), at)
             elif is_required:
                 self._mistake(at, "", "missing")
         for name in given:
@@ -195,7 +195,8 @@ def _either(choices: tuple[str, ...]) -> str:
 
 
 @cache
-def _keys_of(cls: type[Table]) -> Mapping[str, tuple[Any, bool]]:
-    """The annotation of each key, and whether it must be given."""
+def _keys_of(cls: type[Table]) -> Mapping[str, tuple[str, Any, bool]]:
+    """By key its attribute, which has another name where the key is a word of Python's; the annotation; and whether
+    it must be given."""
     hints = get_type_hints(cls, include_extras=True)
-    return {each.name: (hints[each.name], each.required) for each in fields(cls)}
+    return {each.encode_name: (each.name, hints[each.name], each.required) for each in fields(cls)}

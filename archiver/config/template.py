@@ -267,4 +267,24 @@ $oauth2_there
 #                                         # "last-line", "nul", "long-lines"; the archive keeps the original bytes
 # acls = false                            # true: access rights (ACL) are given as they are at the source
 # acl_users = { "old" = "new" }           # names of others at the source = at the destination; "" leaves one out
+
+# Who gets to know how a run ended; mostly in defaults.toml. `archiver check --notify` tries it.
+#[notify]
+#on = ["failure"]                         # and "change": complete after a failure, or the reverse; "digest": all
+#webhook = "https://hooks.example.org/archiver"   # gets JSON
+#webhook_secret = { file = "webhook-secret" }     # which signs it: X-Archiver-Signature
+#command = ["/usr/local/bin/on-archiver"] # gets the JSON on its standard input
+#ping = "https://hc-ping.com/0a1b2c3d"    # as for healthchecks.io: /start, success, /fail
+#[notify.mail]
+#host = "smtp.example.org"
+#tls = "implicit"                         # or "starttls", "off"
+#port = 465                               # 587 with "starttls", 25 with "off"
+#user = "archiver@example.org"            # without user and password nobody logs in
+#password = { file = "smtp-password" }
+#from = "archiver@example.org"
+#to = ["ops@example.org"]
+
+# Numbers for Prometheus, for the textfile collector of its node_exporter.
+#[metrics]
+#textfile = "/var/lib/prometheus/node-exporter/archiver.prom"
 """)

@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 from archiver.control import RunControl
 from archiver.destination.port import MailDestination
 from archiver.errors import TemporaryError, Throttled
-from archiver.events import Noted
+from archiver.events import Noted, Slowed
 from archiver.replay.context import ReplayJob
 from archiver.source.backoff import Backoff
 
@@ -169,6 +169,8 @@ class DestinationConnection:
         if (isinstance(error, Throttled) or self._backoff.failures >= _ATTEMPTS_BESIDE) and not self.alone():
             raise error
         self._context.control.progress(Noted(self._backoff.notice(error, delay)))
+        if isinstance(error, Throttled):
+            self._context.control.progress(Slowed(delay))
         self._context.control.pause(delay)
 
     def drop(self) -> None:

@@ -24,7 +24,7 @@ from archiver.errors import (
     Throttled,
     Where,
 )
-from archiver.events import Noted
+from archiver.events import Noted, Slowed
 from archiver.facts.access import FolderAccess
 from archiver.mail.content import broke
 from archiver.mail.folder_names import printable
@@ -387,4 +387,6 @@ class RetryingSource:
             raise error
         delay = self._backoff.delay_after(error)
         self._control.progress(Noted(self._backoff.notice(error, delay)))
+        if isinstance(error, Throttled):
+            self._control.progress(Slowed(delay))
         self._control.pause(delay)

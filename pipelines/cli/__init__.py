@@ -4,8 +4,10 @@ main          all verbs, exit codes, and how errors are shown
 options       the options that several verbs have
 terminal      tables on stdout, a log on stderr, one JSON document for programs
 console       Rich's console, which takes text as it is
+log           the log as a file, or as JSON
 streams       stdout and stderr, which cannot make a run fail
 accounts      the accounts that a command line names, and the document about them
+others        what others get to know of a run: notices, pings, metrics
 answers       what `init` knows about an account
 from_csv      account files in numbers, for `init`
 new_files     what `init` writes of them, and what is there already

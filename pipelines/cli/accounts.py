@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -12,8 +13,6 @@ from pipelines.failures import logged
 from pipelines.outcome import AccountOutcome, T
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from archiver.account.sharing import Sharing
     from archiver.config.fleet.files import Chosen
     from archiver.config.load import Settings
@@ -22,10 +21,11 @@ if TYPE_CHECKING:
 
 class Accounts(Struct, frozen=True):
     """The accounts that a command line names. The work cannot begin for those that were `refused`, mostly because
-    of mistakes in their files."""
+    of mistakes in their files; `wrong` are the files of these, in the same order."""
 
     settings: Sequence[Settings]
     refused: Sequence[AccountOutcome[Any]]
+    wrong: Sequence[Path] = ()
 
     @property
     def several(self) -> bool:
@@ -44,12 +44,14 @@ def load_accounts(chosen: Chosen, terminal: Terminal) -> Accounts:
         ConfigError: there is no account file, or the only one is wrong.
     """
     from archiver.config.fleet.files import find_accounts, fleet_conflicts
-    from archiver.config.layers import KnownDefaults
+    from archiver.config.layers import DEFAULTS, KnownDefaults
     from archiver.config.load import load_account
 
     fleet = find_accounts(chosen)
     settings: list[Settings] = []
-    wrong: list[tuple[str, ArchiverError]] = list(fleet.problems.items())
+    wrong: list[tuple[str, ArchiverError, Path]] = [
+        (name, error, Path(name) / DEFAULTS) for name, error in fleet.problems.items()
+    ]
     if not fleet.files and len(wrong) == 1:
         raise wrong[0][1]
     defaults = KnownDefaults()
@@ -60,18 +62,20 @@ def load_accounts(chosen: Chosen, terminal: Terminal) -> Accounts:
             error = logged(raised)
             if len(fleet.files) == 1 and not wrong:
                 raise error from None
-            wrong.append((file.stem, error))
+            wrong.append((file.stem, error, file))
     conflicts = fleet_conflicts(settings)
-    wrong += [(file.stem, conflict) for file, conflict in conflicts.items()]
-    for text in dict.fromkeys(str(error) for _, error in wrong):  # a mistake in defaults is that of many accounts
-        terminal.problem(text)
+    wrong += [(file.stem, conflict, file) for file, conflict in conflicts.items()]
+    told = {str(error): name for name, error, _ in reversed(wrong)}
+    for text in dict.fromkeys(str(error) for _, error, _ in wrong):  # one in defaults is that of many accounts
+        terminal.problem(text, told[text])
     for glob in fleet.unused:
         terminal.warn(f"--except {glob}: matches no account")
     settings = [each for each in settings if each.file not in conflicts]
     for each in settings:
         for warning in each.warnings:
-            terminal.warn(f"{each.file}: {warning}")
-    return Accounts(settings, [AccountOutcome.of_error(name, error) for name, error in wrong])
+            terminal.warn(f"{each.file}: {warning}", each.account)
+    refused: list[AccountOutcome[Any]] = [AccountOutcome.of_error(name, error) for name, error, _ in wrong]
+    return Accounts(settings, refused, [file for _, _, file in wrong])
 
 
 def load_one(config: Path, verb: str) -> Settings:
@@ -109,6 +113,6 @@ def warn_of_sharing(sharing: Iterable[Sharing], terminal: Terminal, *, with_dest
     """Say which accounts share a mailbox. A refusal because of it is shown where the account is refused."""
     for each in sharing:
         if each.warning:
-            terminal.warn(f"{each.account.file}: {each.warning}")
+            terminal.warn(f"{each.account.file}: {each.warning}", each.account.account)
         for problem in each.problems if with_destination else ():
             terminal.problem(f"{each.account.file}: {problem}")

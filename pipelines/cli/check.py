@@ -14,6 +14,7 @@ from archiver.mail.counts import counted
 from archiver.report.units import size
 from pipelines.cli.accounts import load_accounts, warn_of_sharing
 from pipelines.cli.options import configs_argument, output_options, terminal_of
+from pipelines.cli.others import Receivers, receivers_of
 from pipelines.show.lines import notice_lines
 from pipelines.stop import STOP
 
@@ -34,9 +35,11 @@ if TYPE_CHECKING:
 
 @click.command
 @configs_argument
+@click.option("--notify", "try_notices", is_flag=True, help="Send a test notice to everybody who would get one.")
 @output_options
 def check(
     configs: Chosen,
+    try_notices: bool,
     as_json: bool,
     quiet: bool,
     verbose: bool,
@@ -48,12 +51,17 @@ def check(
     Nothing is changed, neither on the server nor on disk; whether the disk takes the names of an archive's files is
     tried with an empty directory that is removed at once. A password that is refused is not tried again.
 
+    It also says where notices about runs would go, and sends none, unless you ask for a test with --notify.
+
     \b
       archiver check configs/alice.toml
+      archiver check configs/ --notify    try mail, webhook, command and ping, too
       archiver check configs/ --quiet     show only problems
     """
     terminal = terminal_of(as_json, quiet, verbose)
-    return _look(configs, terminal, "archiver-check/1", details=True, with_destination=True)
+    return _look(
+        configs, terminal, "archiver-check/1", details=True, with_destination=True, try_notices=try_notices
+    )
 
 
 def plan_accounts(
@@ -80,6 +88,7 @@ def _look(
     new_source: bool = False,
     new_archive: bool = False,
     answer: IdentityAnswer = "ask",
+    try_notices: bool = False,
 ) -> int:
     from pipelines.show.preview import preview_accounts
 
@@ -95,14 +104,19 @@ def _look(
     if STOP.signal is not None:
         STOP.check()
     results = [preview.to_json() for preview in previews] + [each.to_json() for each in accounts.refused]
-    exit_code = worst(each["exit_code"] for each in results)
-    terminal.document({"format": name, "accounts": results, "exit_code": exit_code})
+    receivers = receivers_of(accounts, try_out=try_notices) if details else Receivers()
+    exit_code = worst([*(each["exit_code"] for each in results), receivers.exit_code])
+    terminal.document({"format": name, "accounts": results, **receivers.fields, "exit_code": exit_code})
     if terminal.tables:
         for preview, result in zip(previews, results, strict=False):
             if terminal.verbose or not accounts.several:
                 _show(preview, result, terminal, details=details)
         if accounts.several:
             terminal.out.table(_summary(results))
+        for line in receivers.lines:
+            terminal.out.say(line)
+    for line in receivers.problems:
+        terminal.problem(line)
     sharing = [preview.sharing for preview in previews if preview.sharing]
     warn_of_sharing(sharing, terminal, with_destination=with_destination)
     for preview in previews:

@@ -16,13 +16,17 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from keyword import iskeyword
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from archiver.config.secrecy import redacted
 from archiver.errors import ArchiverError, ConfigError
+from archiver.mail.folder_names import printable
 from pipelines.cli.streams import failure_of, secure
+
+if TYPE_CHECKING:
+    from pipelines.cli.log import Log
 
 #: What the exit code says; with several accounts the worst counts.
 EXIT_CODES: dict[int, str] = {
@@ -151,24 +155,36 @@ def _leave_no_core() -> None:
 def invoke(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code. An error that nobody foresaw is raised as it is."""
     as_json = "--json" in arguments
+    context: click.Context | None = None
     try:
         with archiver.make_context("archiver", list(arguments)) as context:
             code = archiver.invoke(context)
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.ClickException as error:
-        return _fail(_usage_error(error), as_json)
+        return _fail(_usage_error(error), as_json, context)
     except click.Abort:
-        return _fail(ConfigError("archiver", ["no answer was given"], hint="nothing was written"), as_json)
+        return _fail(ConfigError("archiver", ["no answer was given"], hint="nothing was written"), as_json, context)
     except ArchiverError as error:
-        return _fail(error, as_json)
+        return _fail(error, as_json, context)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except BaseException as error:
+        if context is not None and (log := _opened_log(context)) is not None and not isinstance(error, SystemExit):
+            log.say(f"archiver: unexpected error: {printable(redacted(repr(error)))}", "red")
         if as_json and not isinstance(error, SystemExit):
             _print_error(redacted(f"unexpected error: {error!r}"), None, 1)
         raise
+    _log_end(context, int(code or 0), is_quiet="--quiet" in arguments or "-q" in arguments)
     return int(code or 0)
+
+
+def _log_end(context: click.Context, code: int, *, is_quiet: bool) -> None:
+    """The last line of a log, by which a machine knows that the command was not killed."""
+    log = _opened_log(context)
+    if log is not None and not (is_quiet and log.is_stderr and code == 0):
+        verb = context.invoked_subcommand or ""
+        log.say(f"archiver {verb}: exit code {code}", "yellow" if code else None)
 
 
 def _complete(instruction: str) -> int:
@@ -195,12 +211,27 @@ def _usage_error(error: click.ClickException) -> ConfigError:
     return ConfigError(command, [text[:1].lower() + text[1:]], hint=f"`{command} --help` shows its options")
 
 
-def _fail(error: ArchiverError, as_json: bool) -> int:
+def _fail(error: ArchiverError, as_json: bool, context: click.Context | None) -> int:
     if as_json:
         _print_error(error.message, error.hint, error.exit_code)
+    log = None if context is None else _opened_log(context)
     for line in str(error).splitlines():
-        click.echo(f"archiver: {line.removeprefix('archiver: ')}", err=True)
+        text = f"archiver: {line.removeprefix('archiver: ')}"
+        if log is not None:
+            log.say(text, "red")
+        if log is None or not log.is_stderr:
+            click.echo(text, err=True)
     return error.exit_code
+
+
+def _opened_log(context: click.Context) -> Log | None:
+    """The log that the command line asks for, if it could be opened."""
+    from pipelines.cli.log import log_of
+
+    try:
+        return log_of(context)
+    except ConfigError:
+        return None
 
 
 def _print_error(message: str, hint: str | None, exit_code: int) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 from archiver.errors import ConfigError
+from pipelines.cli.log import current_log, log_file_option, log_format_option
 
 if TYPE_CHECKING:
     from archiver.replay.identify import IdentityAnswer
@@ -110,7 +111,7 @@ def configs_argument(verb: _Function) -> _Function:
 
 def output_options(verb: _Function) -> _Function:
     """What a verb prints: the options that `terminal_of` takes."""
-    return json_option(quiet_option(verbose_option(verb)))
+    return json_option(quiet_option(verbose_option(log_file_option(log_format_option(verb)))))
 
 
 def terminal_of(as_json: bool, quiet: bool = False, verbose: bool = False) -> Terminal:
@@ -119,7 +120,7 @@ def terminal_of(as_json: bool, quiet: bool = False, verbose: bool = False) -> Te
 
     if quiet and verbose:
         raise ConfigError("archiver", ["--quiet and --verbose contradict each other"])
-    return Terminal(as_json, quiet, verbose)
+    return Terminal(as_json, quiet, verbose, current_log())
 
 
 def destination_answer(same: bool, new: bool) -> IdentityAnswer:

@@ -32,9 +32,9 @@ from pipelines.cli.options import (
     terminal_of,
     workers_option,
 )
+from pipelines.cli.others import Others, tell_refused
 from pipelines.events import forward_logs
 from pipelines.outcome import AccountOutcome
-from pipelines.reasons import reason_of
 from pipelines.show.lines import (
     destination_equation,
     difference_lines,
@@ -43,6 +43,7 @@ from pipelines.show.lines import (
     loss_lines,
     notice_lines,
 )
+from pipelines.show.reasons import reason_of
 from pipelines.stop import STOP
 
 if TYPE_CHECKING:
@@ -148,19 +149,31 @@ def run_accounts_of(configs: Chosen, options: Options, workers: int | None, term
     from archiver.account.others import sharing_of
     from pipelines.engine import run_accounts
 
-    accounts = load_accounts(configs, terminal)
-    if options.steps == "replay":
-        accounts = _with_destination(accounts, terminal)
+    verb = options.steps if options.retry == "due" else "retry"
+    try:
+        accounts = load_accounts(configs, terminal)
+        if options.steps == "replay":
+            accounts = _with_destination(accounts, terminal)
+    except ConfigError as error:
+        tell_refused(verb, configs, error, terminal)
+        raise
     sharing = sharing_of(accounts.settings)
     warn_of_sharing(sharing.values(), terminal, with_destination=options.steps != "archive")
     options = replace(options, workers=workers or min(_SIDE_BY_SIDE, max(1, len(accounts.settings))))
     began = time.monotonic()
-    with terminal.progress(accounts.names) as display, forward_logs(lambda text: display("", Noted(text))):
-        outcomes = run_accounts(accounts.settings, options, display)
-    results = [to_json(each) for each in (*outcomes, *accounts.refused)]
-    exit_code = worst(each["exit_code"] for each in results)
-    if exit_code > 128 and STOP.signal is not None:
-        exit_code = 128 + STOP.signal  # workers may have received another signal than we did
+    others = Others(verb, accounts, terminal)
+    try:
+        with terminal.progress(accounts.names) as display, forward_logs(lambda text: display("", Noted(text))):
+            others.announce()
+            outcomes = run_accounts(accounts.settings, options, others.listening(display))
+        results = [to_json(each) for each in (*outcomes, *accounts.refused)]
+        exit_code = worst(each["exit_code"] for each in results)
+        if exit_code > 128 and STOP.signal is not None:
+            exit_code = 128 + STOP.signal  # workers may have received another signal than we did
+    except Exception as error:
+        others.tell_error(error)
+        raise
+    others.write_metrics(results)
     terminal.document(
         {
             "format": "archiver-run/1",
@@ -170,6 +183,7 @@ def run_accounts_of(configs: Chosen, options: Options, workers: int | None, term
     )
     if not terminal.as_json:
         _show(results, terminal, time.monotonic() - began)
+    others.tell(results, exit_code)
     return exit_code
 
 
@@ -177,7 +191,7 @@ def _with_destination(accounts: Accounts, terminal: Terminal) -> Accounts:
     """The accounts that have a destination; the others are refused."""
     from archiver.account.servers import destination_of
 
-    settings, refused = [], list(accounts.refused)
+    settings, refused, wrong = [], list(accounts.refused), list(accounts.wrong)
     for each in accounts.settings:
         try:
             destination_of(each)
@@ -185,10 +199,11 @@ def _with_destination(accounts: Accounts, terminal: Terminal) -> Accounts:
             if not accounts.several:
                 raise
             refused.append(AccountOutcome.of_error(each.account, error))
+            wrong.append(each.file)
             terminal.problem(str(error))
         else:
             settings.append(each)
-    return Accounts(settings, refused)
+    return Accounts(settings, refused, wrong)
 
 
 def to_json(outcome: AccountOutcome[Run]) -> dict[str, Any]:
@@ -219,7 +234,8 @@ def _show(results: Sequence[dict[str, Any]], terminal: Terminal, seconds: float)
     several = len(results) > 1
     for each in results:
         if terminal.quiet:
-            _show_trouble(each, terminal)
+            if not terminal.is_log_of_machine:  # which has it, line by line with its account
+                _show_trouble(each, terminal)
         elif each["document"] and (not several or terminal.verbose):
             _show_account(each, terminal, titled=several)
         elif untold := _untold(each):

@@ -25,8 +25,8 @@ from pipelines.cli.accounts import finish, load_accounts
 from pipelines.cli.options import configs_argument, output_options, terminal_of
 from pipelines.failures import with_file
 from pipelines.outcome import AccountOutcome, look_up_each
-from pipelines.reasons import reason_of
 from pipelines.show.lines import equation, failure_lines, notice_lines
+from pipelines.show.reasons import reason_of
 
 if TYPE_CHECKING:
     from archiver.account.archive import Archive

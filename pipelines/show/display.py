@@ -13,7 +13,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct, field
 
@@ -22,8 +22,8 @@ from archiver.mail.counts import counted
 from archiver.mail.folder_names import printable
 from archiver.report.units import size
 from archiver.waiting import lock_free_after_fork
-from pipelines.events import AnyEvent, Began, Ended, Expected, Failed, Important, Waiting, log_line
-from pipelines.show.lines import kind_of
+from pipelines.events import AnyEvent, Began, Ended, Expected, Failed, Important, Named, Waiting, log_line
+from pipelines.show.lines import folder_in, kind_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -59,6 +59,8 @@ _DOING = {
 
 _WAITING = "waiting"
 
+_PROGRESS = (Received, Stored, Sent, Verified, Exported)
+
 _DONE = {
     "archive": "fetched",
     "replay": "sent",
@@ -69,6 +71,18 @@ _DONE = {
     "index": "read",
     "restore": "sent",
 }
+
+
+class LogLine(Struct, frozen=True):
+    """A line of the log as a value; `text` has no control characters but line ends. `account` is "" and the others
+    are None if it is about none."""
+
+    at: datetime
+    level: Literal["info", "warning", "error"]
+    account: str
+    folder: str | None
+    run: str | None
+    text: str
 
 
 class Work(Struct):
@@ -82,6 +96,7 @@ class Work(Struct):
     done: tuple[int, int] = (0, 0)
     ended: bool = False
     logged: float = 0.0
+    run: str | None = None
     notes: Counter[str] = field(default_factory=Counter)
     _pace: deque[tuple[float, int, int]] = field(default_factory=deque)
 
@@ -94,6 +109,8 @@ class Work(Struct):
                 self.doing = _DOING.get(step, step)
                 self.expected = self.planned = self.done = (0, 0)  # each step has its own work
                 self._pace.clear()
+            case Named(run):
+                self.run = run
             case Waiting():
                 self.doing = _WAITING
             case Working(folder):
@@ -157,7 +174,8 @@ class Display:
     """A listener for `run_accounts` and a context manager around it.
 
     `say` writes a line of the log in a style of Rich's. `live` is the terminal that shows live lines, None if
-    nothing moves. `stopping()` returns the signal that requested a stop, or None.
+    nothing moves. `stopping()` returns the signal that requested a stop, or None. `log` gets every line as a value,
+    also those that people do not see with `quiet`.
     """
 
     def __init__(
@@ -169,10 +187,11 @@ class Display:
         quiet: bool,
         verbose: bool,
         stopping: Callable[[], int | None],
+        log: Callable[[LogLine], None] | None = None,
     ) -> None:
         self._say = say
         self._works = {account: Work(account) for account in accounts}
-        self._quiet, self._verbose = quiet, verbose
+        self._quiet, self._verbose, self._log_line = quiet, verbose, log
         self._stopping = stopping
         self._announced_stop = False
         self._began = time.monotonic()
@@ -197,7 +216,7 @@ class Display:
             self._announce_stop()
             self._end_live()
             for account, (at, text) in self._held.items():
-                self._log(account, text, "red", at)
+                self._show(account, text, "red", at)
             self._held.clear()
 
     def __call__(self, account: str, event: AnyEvent) -> None:
@@ -206,19 +225,30 @@ class Display:
             work = self._works.setdefault(account, Work(account))
             work.take(event, now)
             text = self._text(work, event, now)
+            if text:
+                self._write(work, event, text)
+                text = self._for_people(event, text)
             if isinstance(event, Began | Failed):
                 self._held.pop(account, None)  # it is tried again, and only the result of that counts
             if self._quiet and text and isinstance(event, Failed) and event.again is not None:
                 self._held[account] = (datetime.now(UTC), text)
             elif text:
-                self._log(account, text, "red" if isinstance(event, Failed) else None)
+                self._show(account, text, "red" if isinstance(event, Failed) else None)
+
+    def _for_people(self, event: AnyEvent, text: str) -> str | None:
+        """What of a log line people see, who may have asked for less, or have the rest in a live line."""
+        if isinstance(event, Failed | Important):
+            return text
+        if self._quiet or (self._live and isinstance(event, _PROGRESS)):
+            return None
+        return text.partition(", report: ")[0] if self._live and isinstance(event, Ended) else text
 
     def _text(self, work: Work, event: AnyEvent, now: float) -> str | None:
         """The log line for an event, if any."""
         match event:
             case Failed() | Important():
                 return log_line(event)
-            case _ if self._quiet:
+            case _ if self._quiet and self._log_line is None:
                 return None
             case Noted(text):
                 return work.note(text)
@@ -226,7 +256,7 @@ class Display:
                 return log_line(event)
             case Ended(exit_code, report):
                 how = "complete" if exit_code == 0 else f"exit code {exit_code}"
-                return how if self._live else f"{how}, report: {report}"
+                return f"{how}, report: {report}"
             case Working(folder) if self._verbose:
                 return f'folder "{folder}"'
             case Began() | Planned() if self._verbose:
@@ -237,9 +267,21 @@ class Display:
         return None
 
     def _is_time_to_log(self, work: Work, now: float) -> bool:
-        return self._live is None and now - work.logged >= _LOG_SECONDS
+        return (self._live is None or self._log_line is not None) and now - work.logged >= _LOG_SECONDS
 
-    def _log(self, account: str, text: str, style: str | None = None, at: datetime | None = None) -> None:
+    def _write(self, work: Work, event: AnyEvent, text: str) -> None:
+        """Add a line to the log for machines."""
+        if self._log_line is not None:
+            level: Literal["info", "warning", "error"] = "info"
+            if isinstance(event, Failed):
+                level = "error"
+            elif isinstance(event, Important) or not work.account:  # a library's warning is about no account
+                level = "warning"
+            folder = event.folder if isinstance(event, Working) else folder_in(text)
+            shown = "\n".join(map(printable, text.splitlines()))
+            self._log_line(LogLine(datetime.now(UTC), level, work.account, folder, work.run, shown))
+
+    def _show(self, account: str, text: str, style: str | None = None, at: datetime | None = None) -> None:
         stamp = (at or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ")  # as in reports, which may be beside it
         name = f"{account}: " if account else ""
         for line in text.splitlines():
@@ -261,7 +303,7 @@ class Display:
         self._end_live()
         if not self._quiet:
             again = "press Ctrl-C again" if number == signal.SIGINT else "send the signal again"
-            self._log("", f"stopping after the current batch; {again} to stop immediately", "yellow")
+            self._show("", f"stopping after the current batch; {again} to stop immediately", "yellow")
 
     def _end_live(self) -> None:
         if self._live is not None:

@@ -13,6 +13,7 @@ from archiver.report.units import Row
 
 _QUOTED = re.compile(r'"([^"]+)"')
 _NUMBER = re.compile(r"\d+")
+_FOLDER = re.compile(r'folder "([^"]*)"')
 
 _SHOWN = 40
 _SHOWN_WORDS = 8
@@ -96,6 +97,12 @@ def failure_lines(failures: Sequence[Row]) -> Iterable[str]:
 def notice_lines(notices: Sequence[Row]) -> Iterable[str]:
     """What people should know although nothing failed."""
     return (f"note: {printable(each['text'])}" for each in notices)
+
+
+def folder_in(text: str) -> str | None:
+    """The folder that a line names, in the way in which all lines name one; None if it names none."""
+    found = _FOLDER.search(text)
+    return found[1] if found else None
 
 
 def kind_of(text: str) -> str:

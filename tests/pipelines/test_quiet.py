@@ -11,7 +11,7 @@ import pytest
 
 from pipelines.cli.run import _show_trouble
 from pipelines.cli.terminal import Terminal
-from pipelines.reasons import reason_of
+from pipelines.show.reasons import reason_of
 from tests.accounts import account_file, run
 from tests.faults.unprivileged import run_lines
 from tests.servers.scripted import DESTINATION, ScriptedFolder, ScriptedMessage, ScriptedServer
