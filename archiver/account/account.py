@@ -138,14 +138,14 @@ class Account(Struct, frozen=True, dict=True):
                     self.medium.give_back()
 
     def fetch_catalog(self, run: str, check_stop: Callable[[], None]) -> None:
-        """If nothing of an archive in a bucket is here, make its catalog from the journal there: then it can be
-        looked at from any machine that has the account file. Otherwise nothing is done.
+        """If the catalog of an archive in a bucket is not here, make it from the journal there: then the archive
+        can be looked at from any machine that has the account file. Otherwise nothing is done.
 
         Raises:
             ConfigError: there is no archive in the bucket.
             IntegrityError: the journal is damaged.
         """
-        if not self.medium.is_remote or self.has_archive():
+        if not self.medium.is_remote or self.catalog.exists():
             return
         with self.medium.opened(lambda _: {}) as storage:
             if next(iter(storage.journal.read((0, Digest("")))), None) is None:

@@ -28,7 +28,7 @@ from archiver.destination.pace import Pace
 from archiver.errors import ConfigError, IntegrityError
 from archiver.facts.destination import RestoreFact, RestorePlaceFact
 from archiver.facts.query import Found
-from archiver.facts.replica import DestinationFolders, MessageKey, Refused, ReplicaFolder, Restored
+from archiver.facts.replica import Address, DestinationFolders, MessageKey, Refused, ReplicaFolder, Restored
 from archiver.journal.recorder import Recorder
 from archiver.login.choose import authenticator_of
 from archiver.login.port import Authenticator
@@ -64,6 +64,12 @@ class RestoreMailbox(Struct, frozen=True):
     role: Role
     settings: DestinationSettings
     authenticator: Authenticator
+
+    @property
+    def address(self) -> Address:
+        """By what the places there are known. An archive has one source, and a port does not make it another."""
+        address = address_in(self.settings)
+        return Address(address.host, address.user, None) if self.role == "source" else address
 
     @property
     def name(self) -> str:
@@ -143,7 +149,7 @@ def candidates_of(archive: Archive, found: Iterable[Found], then: Catalog | None
 def look_at(archive: Archive, request: RestoreRequest) -> RestoreResult:
     """What would be restored, as far as the archive knows. No server is contacted."""
     restores = archive.catalog.replicas.restores
-    places = restores.places(address_in(request.mailbox.settings))
+    places = restores.places(request.mailbox.address)
     made = {raw for each in places if each.into for raw in archive.catalog.replicas.folders.current(each.number)}
     candidates = distinct(request.candidates, made)
     numbers = [each.number for each in places]
@@ -226,7 +232,7 @@ def _uncertain(
     """Folders in which an earlier attempt was sending something, or in which something was that is asked for once
     more, each with the number of its place."""
     replicas = archive.catalog.replicas
-    known = [each.number for each in replicas.restores.places(address_in(request.mailbox.settings))]
+    known = [each.number for each in replicas.restores.places(request.mailbox.address)]
     folders = {folder.number: (place, folder) for place, folder in replicas.restores.unresolved(known)}
     before = {
         (each.before.place, each.before.raw)
@@ -282,12 +288,12 @@ def _place(
         return meet_destination(
             archive, recorder, connection, listed, answer=request.answer, progress=control.progress
         )
-    address = address_in(request.mailbox.settings)
+    address = request.mailbox.address
     for each in archive.catalog.replicas.restores.places(address):
         if each.into == request.into:
             return each.number
     fact = recorder.number_destination(
-        RestorePlaceFact(0, address.host, address.user, address.port or 0, request.into, control.now())
+        RestorePlaceFact(0, address.host, address.user, address.port, request.into, control.now())
     )
     recorder.write([fact])
     return fact.number

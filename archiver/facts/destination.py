@@ -48,13 +48,14 @@ class DistinctFact(Struct, frozen=True):
 class RestorePlaceFact(Struct, frozen=True):
     """A place to which messages are restored, reached under this address. It has a number of its own among those of
     destinations, also where the account is replayed to the same mailbox: what is restored there is no copy of the
-    replay. `into`: below which folder they go, with "/" between levels; None: to the folders that they were in."""
+    replay. `port` is None for the account's own source, which is the same mailbox at any port. `into`: below which
+    folder they go, with "/" between levels; None: to the folders that they were in."""
 
     kind: ClassVar[str] = "restore_place"
     number: int
     host: str
     user: str
-    port: int
+    port: int | None
     into: str | None
     at: str
 

@@ -363,7 +363,8 @@ def gone_words(name: str, copies: int) -> str:
 
 class Restored(Struct, frozen=True):
     """What became of a message that was restored to a place: the folder `raw` there has it as `uid`, or had it
-    until its user removed it. `lost` are flags that the folder does not keep; `dated`: it has its date."""
+    until its user removed it. `lost` are flags that the folder does not keep; `dated`: it has its date. `repaired`
+    names what was altered before it was sent, and `likeness` is as in `CopiedFact`."""
 
     place: int
     raw: bytes
@@ -372,6 +373,8 @@ class Restored(Struct, frozen=True):
     lost: Flags
     dated: bool
     at: str
+    repaired: tuple[str, ...] = ()
+    likeness: str | None = None
 
 
 class RestorePlace(Struct, frozen=True):

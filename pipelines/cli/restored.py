@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -41,7 +41,7 @@ class RestoreDone(Struct, frozen=True):
             return 0
         if self.result.damage is not None:
             return self.result.damage.exit_code
-        return 0 if len(self.result.back) == len(self.result.wanted) else 3
+        return 3 if self.result.errors or len(self.result.back) < len(self.result.wanted) else 0
 
 
 _COUNTED = {
@@ -121,6 +121,8 @@ def _record(chosen: Chosen, done: RestoreDone) -> Row:
         "there": [printable(name) for name in chosen.there],
         "flags_lost": [] if back is None else sorted(map(printable, back.lost)),
         "dated": None if back is None else back.dated,
+        "repaired": [] if back is None else list(back.repaired),
+        "likeness": back and back.likeness,
         "reason": refused and printable(refused.reason),
         "server_reply": refused and refused.server_reply and printable(refused.server_reply),
     }
@@ -136,24 +138,34 @@ def _goes_to(candidate: Candidate, into: str | None) -> str:
 def show_restored(outcome: AccountOutcome[RestoreDone], done: RestoreDone, terminal: Terminal) -> None:
     """A table of the messages, what happened, and what is not as it was."""
     good = outcome.exit_code == 0
-    records = [_record(each, done) for each in done.result.chosen]
+    chosen = done.result.chosen
     out = terminal.err if terminal.quiet else terminal.out
-    if terminal.tables and records:
-        out.table(_table(records[:_SHOWN]))
-        if len(records) > _SHOWN:
-            out.say(f"and {len(records) - _SHOWN:,} more; --json lists them all")
+    if terminal.tables and chosen:
+        out.table(_table([_record(each, done) for each in chosen[:_SHOWN]]))
+        if len(chosen) > _SHOWN:
+            out.say(f"and {len(chosen) - _SHOWN:,} more; --json lists them all")
     if not (good and terminal.quiet):
         out.say(f"{outcome.account}: {printable(outcome.message or '')}", "green" if good else "red")
-    for each in records:
+    for each in (_record(one, done) for one in chosen):
         if each["state"] == "refused":
             reply = f" ({each['server_reply']})" if each["server_reply"] else ""
             out.say(f"  {each['reference']}: refused: {each['reason']}{reply}")
-        elif each["flags_lost"] and not terminal.quiet:
-            out.say(f"  {each['reference']}: the server does not keep the flags {', '.join(each['flags_lost'])}")
-        if each["dated"] is False and each["state"] == "restored" and not terminal.quiet:
-            out.say(f"  {each['reference']}: the server does not keep its date")
+        for words in _alterations(each) if each["state"] == "restored" and not terminal.quiet else ():
+            out.say(f"  {each['reference']}: {words}")
     for name, reason in done.result.errors.items():
         out.say(f'  folder "{printable(name)}": {printable(reason)}')
+
+
+def _alterations(record: Row) -> Iterator[str]:
+    """What of a message is not as it was."""
+    if record["flags_lost"]:
+        yield f"the server does not keep the flags {', '.join(record['flags_lost'])}"
+    if not record["dated"]:
+        yield "the server does not keep its date"
+    if record["repaired"]:
+        yield f"a repaired copy was sent ({', '.join(record['repaired'])})"
+    if record["likeness"] in ("cut", "other"):
+        yield "the server shows it altered" if record["likeness"] == "other" else "the server shows its beginning"
 
 
 def _table(records: Sequence[Row]) -> Table:

@@ -6,12 +6,14 @@ from __future__ import annotations
 import random
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from archiver.replay import sync_folder
+from archiver.replay.send import prepare
 from pipelines.cli.main import invoke
 from tests.accounts import CATALOG, account_file, archive_of, mail, run
 from tests.faults.attempts import is_killed, to_the_end
@@ -19,8 +21,18 @@ from tests.faults.replays import SMALL_BATCHES, mailbox_of, settle_within
 from tests.faults.test_replay_outcomes import stored_and
 from tests.servers.cyrus import Cyrus
 from tests.servers.dovecot import Dovecot
+from tests.servers.faultproxy import FaultProxy
 from tests.servers.mail_server import MailServer
-from tests.servers.scripted import DESTINATION, DROP, Appending, ScriptedFolder, ScriptedMessage, ScriptedServer
+from tests.servers.scripted import (
+    DESTINATION,
+    DROP,
+    Appending,
+    End,
+    ScriptedFolder,
+    ScriptedMessage,
+    ScriptedServer,
+    Session,
+)
 from tests.servers.wire import Append
 
 KILLS = 5
@@ -71,6 +83,35 @@ def test_killed_at_random_moments(server: MailServer, tmp_path: Path, place: tup
             assert [back[raw] for raw in sorted(back)] == [whole[raw] - left[raw] for raw in (b"INBOX", b"Work")]
 
 
+@pytest.mark.parametrize("direction", ["up", "down"])
+def test_cut_again_and_again(
+    server: MailServer, proxy: Callable[..., FaultProxy], tmp_path: Path, quick: None, direction: str
+) -> None:
+    """Each attempt is cut somewhere behind its first APPEND and gives up; then one is left alone. The port of the
+    source is another one each time."""
+    chance, user = random.Random(direction), server.fresh_user()
+    config = account_file(tmp_path, server, user)
+    server.append_many(
+        user, "INBOX", [Append(mail(n), ("\\Seen",), "05-Mar-2021 10:00:00 +0200") for n in range(60)]
+    )
+    run(config)
+    whole = mailbox_of(server, user)
+    server.expunge(user, "INBOX", range(1, 51))
+    run(config)
+    codes = []
+    for _ in range(6):
+        # A login and what opens the folder take some 2 kB down and 0.5 kB up.
+        octets = chance.randrange(700, 5000) if direction == "up" else chance.randrange(2500, 4500)
+        through = proxy(server.port, direction=direction, reset_after=octets)
+        account_file(tmp_path, through, user, source__attempts=1)
+        codes.append(invoke(["restore", str(config), "--folder", "*", "--yes", "--in-place"]))
+    assert set(codes) <= {0, 5}
+    assert codes.count(5) >= 2
+    account_file(tmp_path, server, user)
+    assert invoke(["restore", str(config), "--folder", "*", "--yes", "--in-place"]) == 0
+    assert mailbox_of(server, user) == whole
+
+
 class Lost:
     """An account at a scripted server; messages 2 to 6 are gone from it."""
 
@@ -91,6 +132,14 @@ class Lost:
     def held(self, *raws: bytes) -> Counter[bytes]:
         folders = (self.server.folders.get(raw) for raw in raws)
         return Counter(each.octets for folder in folders if folder is not None for each in folder.messages.values())
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small groups and short pauses."""
+    monkeypatch.setattr(prepare, "GROUP_MESSAGES", 4)
+    monkeypatch.setattr(sync_folder, "BATCH_MESSAGES", 10)
+    settle_within(monkeypatch, 0.05)
 
 
 @pytest.fixture
@@ -129,6 +178,24 @@ def test_cut_before_anything_arrived(lost: Lost, capsys: pytest.CaptureFixture[s
         assert lost.restore("--into", "The next day") == 0
         assert lost.held(b"Back", b"The next day") == BACK
     assert invoke(["status", str(lost.config)]) == 0
+
+
+def test_stored_twice_by_a_slow_server_is_said(
+    lost: Lost, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was not answered is sent again, and then the first one appears, too."""
+    delayed: list[ScriptedMessage] = []
+
+    def swallow(_line: bytes, _tag: bytes, session: Session) -> End:
+        delayed.extend(ScriptedMessage(each.octets, each.flags, each.internaldate) for each in session.appended)
+        return DROP
+
+    lost.server.on(b"APPEND", swallow, times=1)
+    lost.server.appending.after = lambda folder, _: folder.add(*(delayed.pop() for _ in delayed[:1]))
+    assert lost.restore("--into", "Back") == 5
+    capsys.readouterr()
+    assert lost.restore("--into", "Back") == 3
+    assert "stored twice, because the first answer came too late: UIDs" in capsys.readouterr().out
 
 
 def rows_of(config: Path) -> dict[str, list[object]]:

@@ -9,6 +9,7 @@ folder.gone_at      since when it has no mail at the source, because it is no lo
 epoch.source        the first row of `archive` that names its source, 0 if there is none; the same in
                     distinct_source.source
 numbering.uidnext   the next UID for a message that has a name at the source and no number; its names are in `name`
+restore_place.port  NULL for the account's own source, at any port
 restore_place.folder    below which folder messages go there; NULL: to the folders that they were in
 restore.at          when the message was asked for first, and last_at when last
 header.id           higher than all earlier ones, also when the row changes: so what is new is known by it
@@ -240,7 +241,7 @@ CREATE TABLE restore_place (
     number BIGINT NOT NULL,
     host TEXT NOT NULL,
     user TEXT NOT NULL,
-    port INTEGER NOT NULL,
+    port INTEGER,
     folder TEXT,
     PRIMARY KEY (number),
     FOREIGN KEY(number) REFERENCES destination (number)

@@ -40,7 +40,8 @@ class Candidate(Struct, frozen=True):
         """The message as it is sent. Its flags are not followed afterwards; \\Deleted would remove it again."""
         place = self.found.placement
         flags = frozenset(flag for flag in self.flags if flag.lower() != "\\deleted")
-        return Outgoing(self.key[0], place.with_flags(flags), followed=place.flags, restored=True)
+        sent = place if flags == place.flags else place.with_flags(flags)  # there may be many
+        return Outgoing(self.key[0], sent, followed=place.flags, restored=True)
 
 
 class Chosen(Struct, frozen=True):

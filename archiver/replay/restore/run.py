@@ -119,6 +119,9 @@ def restore_messages(
     for job in jobs:
         if job.maybe_duplicated and job.error is None:
             note_twins(context, connection, job)
+        if job.known is not None and (twins := context.replicas.changes.twins(job.known.number)):
+            uids = ", ".join(str(each.uid) for each in twins)
+            errors[job.name] = f"stored twice, because the first answer came too late: UIDs {uids} there"
     return errors | {job.name: job.error for job in jobs if job.error is not None}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from archiver.catalog.sqlite.database import Database
 from archiver.catalog.sqlite.reading import FlagSets, any_of, json_list
@@ -30,7 +31,7 @@ _CAME_BACK = """EXISTS (
 )"""
 _OUTCOMES = f"""
 SELECT copy.uid, target.destination, target.raw, copy.target_uid, copy.removed_at IS NOT NULL, copy.lost,
-    copy.dated, copy.at
+    copy.dated, copy.at, copy.repaired, copy.likeness
 FROM copy JOIN target ON target.number = copy.target
 WHERE copy.epoch = :epoch AND copy.uid IN {any_of("uids")} AND target.destination IN {any_of("places")} AND (
     copy.removed_at IS NULL AND target.ended_at IS NULL
@@ -115,8 +116,8 @@ class SqlRestores:
         with self._database.reading() as connection:
             for epoch, uids in by_epoch(keys).items():
                 values = {"epoch": epoch, "uids": json_list(uids), "places": json_list(places)}
-                for uid, place, raw, there, removed, lost, dated, at in connection.execute(_OUTCOMES, values):
-                    found[epoch, uid] = Restored(place, raw, there, bool(removed), sets[lost], bool(dated), at)
+                for uid, *row in connection.execute(_OUTCOMES, values):
+                    found[epoch, uid] = _restored(row, sets)
         return found
 
     def live(self, target: int, keys: Collection[MessageKey]) -> Collection[MessageKey]:
@@ -155,6 +156,21 @@ class SqlRestores:
         """What was restored to each place, the most recent one first."""
         with self._database.reading() as connection:
             return [_tally(*row) for row in connection.execute(_TALLIES)]
+
+
+def _restored(row: Sequence[Any], sets: FlagSets) -> Restored:
+    place, raw, there, removed, lost, dated, at, repaired, likeness = row
+    return Restored(
+        place=place,
+        raw=raw,
+        uid=there,
+        removed=bool(removed),
+        lost=sets[lost],
+        dated=bool(dated),
+        at=at,
+        repaired=tuple(repaired.split(",")) if repaired else (),
+        likeness=likeness,
+    )
 
 
 def _tally(
