@@ -73,7 +73,7 @@ def summary(done: RestoreDone) -> str:
             words.append(counted(count, f"message {one}", f"messages {several}"))
     if result.damage is not None:
         words.append(f"{result.damage} (see `archiver repair`)")
-    return "; ".join(words) or "no such message"
+    return "; ".join(words) or "nothing to restore"
 
 
 def mailbox_to_record(mailbox: RestoreMailbox) -> Row:

@@ -426,6 +426,18 @@ class TestWhatIsRefused:
         assert lost.restore("INBOX/2", "--in-place") == 0
         assert lost.held(b"INBOX") == Counter([mail(1), mail(2)])
 
+    def test_a_folder_that_can_only_be_read(self, lost: Scripted, capsys: pytest.CaptureFixture[str]) -> None:
+        """Others are finished. Nothing is taken for restored, and nothing waits for what was never sent."""
+        lost.server.on(b"APPEND", b"NO [NOPERM] Permission denied")
+        capsys.readouterr()
+        assert lost.restore("--folder", "*", "--in-place") == 3
+        said = capsys.readouterr().out
+        assert "no messages restored to" in said
+        assert "Permission denied" in said
+        lost.server.forget()
+        assert lost.restore("--folder", "*", "--in-place") == 0
+        assert lost.held(b"INBOX") == Counter(mail(n) for n in range(1, 7))
+
     def test_a_damaged_message_is_not_sent(self, lost: Scripted, capsys: pytest.CaptureFixture[str]) -> None:
         (file,) = [
             path for path in archive_of(lost.config).glob("vanished/**/cur/*") if path.read_bytes() == mail(4)
