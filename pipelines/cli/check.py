@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,14 +13,12 @@ from archiver.errors import worst
 from archiver.mail.counts import counted
 from archiver.report.units import size
 from pipelines.cli.accounts import load_accounts, warn_of_sharing
-from pipelines.cli.options import configs_argument, output_options, terminal_of
+from pipelines.cli.options import Integer, configs_argument, output_options, terminal_of
 from pipelines.cli.others import Receivers, receivers_of
 from pipelines.show.lines import notice_lines
 from pipelines.stop import STOP
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from archiver.config.fleet.files import Chosen
     from archiver.config.load import Settings
     from archiver.destination.folder_map.not_ours import NotOurs
@@ -28,18 +26,30 @@ if TYPE_CHECKING:
     from archiver.replay.identify import IdentityAnswer
     from archiver.report.units import Row
     from pipelines.cli.terminal import Terminal
-    from pipelines.show.preview import Preview
     from pipelines.show.preview_destination import DestinationPreview
     from pipelines.show.preview_token import TokenPreview
+    from pipelines.show.previewed import Preview
 
 
 @click.command
 @configs_argument
 @click.option("--notify", "try_notices", is_flag=True, help="Send a test notice to everybody who would get one.")
+@click.option(
+    "--workers", type=Integer(min=1), metavar="N", show_default="16", help="How many accounts at the same time."
+)
+@click.option(
+    "--timeout",
+    type=Integer(min=1),
+    metavar="SECONDS",
+    show_default="120",
+    help="Give an account up if it takes longer than this.",
+)
 @output_options
 def check(
     configs: Chosen,
     try_notices: bool,
+    workers: int | None,
+    timeout: int | None,
     as_json: bool,
     quiet: bool,
     verbose: bool,
@@ -51,17 +61,25 @@ def check(
     Nothing is changed, neither on the server nor on disk; whether the disk takes the names of an archive's files is
     tried with an empty directory that is removed at once. A password that is refused is not tried again.
 
+    Many accounts are looked at side by side, and one that hangs holds no other. The table has those with an error
+    first, then those with something to look at: no room for their mail on the disk or at the destination, messages
+    larger than what the destination takes, a mailbox that others fill. "takes" is how long the next run may take,
+    by what earlier runs took; "not ours" is mail at the destination that is not from this archive.
+
     It also says where notices about runs would go, and sends none, unless you ask for a test with --notify.
 
     \b
       archiver check configs/alice.toml
-      archiver check configs/ --notify    try mail, webhook, command and ping, too
-      archiver check configs/ --quiet     show only problems
+      archiver check configs/ --notify             try mail, webhook, command and ping, too
+      archiver check configs/ --quiet              show only problems
+      archiver check configs/ --only 'wave1/*'     the accounts of a subfolder
+      archiver check configs/ --verbose            each account in full
     """
     terminal = terminal_of(as_json, quiet, verbose)
-    return _look(
-        configs, terminal, "archiver-check/1", details=True, with_destination=True, try_notices=try_notices
-    )
+    given = {"at_once": workers, "seconds": timeout}
+    limits = {name: value for name, value in given.items() if value is not None}
+    kinds: dict[str, Any] = {"details": True, "with_destination": True, "try_notices": try_notices}
+    return _look(configs, terminal, "archiver-check/1", limits=limits, **kinds)
 
 
 def plan_accounts(
@@ -74,7 +92,11 @@ def plan_accounts(
     with_destination: bool,
 ) -> int:
     """Print the plan of a run and do nothing else; returns the worst exit code."""
-    kinds = {"new_source": new_source, "new_archive": new_archive, "with_destination": with_destination}
+    kinds: dict[str, Any] = {
+        "new_source": new_source,
+        "new_archive": new_archive,
+        "with_destination": with_destination,
+    }
     return _look(configs, terminal, "archiver-plan/1", details=False, answer=answer, **kinds)
 
 
@@ -89,7 +111,9 @@ def _look(
     new_archive: bool = False,
     answer: IdentityAnswer = "ask",
     try_notices: bool = False,
+    limits: Mapping[str, Any] | None = None,
 ) -> int:
+    from pipelines.show.fleet_check import check_table, estimates, lines_of_all, rooms, together
     from pipelines.show.preview import preview_accounts
 
     accounts = load_accounts(configs, terminal)
@@ -100,19 +124,24 @@ def _look(
         new_archive=new_archive,
         answer=answer,
         with_destination=with_destination,
+        **(limits or {}),
     )
-    if STOP.signal is not None:
-        STOP.check()
-    results = [preview.to_json() for preview in previews] + [each.to_json() for each in accounts.refused]
+    took = estimates(previews)
+    found = [{**preview.to_json(), "estimate": seconds} for preview, seconds in zip(previews, took, strict=True)]
+    results: list[Row] = [*found, *(each.to_json() for each in accounts.refused)]
     receivers = receivers_of(accounts, try_out=try_notices) if details else Receivers()
     exit_code = worst([*(each["exit_code"] for each in results), receivers.exit_code])
-    terminal.document({"format": name, "accounts": results, **receivers.fields, "exit_code": exit_code})
+    totals, no_room = together(took), rooms(previews)
+    of_all = {"estimate": totals, "no_room": no_room, **receivers.fields, "exit_code": exit_code}
+    terminal.document({"format": name, "accounts": results, **of_all})
     if terminal.tables:
         for preview, result in zip(previews, results, strict=False):
             if terminal.verbose or not accounts.several:
                 _show(preview, result, terminal, details=details)
         if accounts.several:
-            terminal.out.table(_summary(results))
+            terminal.out.table(check_table(results))
+        for line in lines_of_all(totals, no_room, len(results)) if accounts.several else ():
+            terminal.out.say(line, "yellow" if line.startswith("no room") else None)
         for line in receivers.lines:
             terminal.out.say(line)
     for line in receivers.problems:
@@ -221,16 +250,18 @@ def _not_ours(found: NotOurs, settings: Settings, *, compared: bool) -> str:
 
 def _to_send(preview: Preview) -> str | None:
     """About how much a run will send to the destination, and whether it has room for that."""
-    there, totals = preview.destination, preview.totals
-    if there is None or there.error is not None or preview.error is not None:
+    there, work = preview.destination, preview.to_send
+    if there is None or work is None:
         return None
-    messages = max(0, totals["messages"] - there.held - there.removed)
+    messages, octets = work
     if not messages:
         return "nothing to send; only flag changes will be applied"
-    octets = totals["size"] * messages // totals["messages"] if totals["messages"] else 0
     text = f"about {counted(messages, 'message')} to send" + (f", {size(octets)}" if octets else "")
     if there.free_octets is not None and octets > there.free_octets:
         text += f"; but only {size(there.free_octets)} is free there"
+    if there.too_large and there.append_limit is not None:
+        large = counted(there.too_large, "message is", "messages are")
+        text += f"; {large} larger than {size(there.append_limit)}, and will be refused"
     return text
 
 
@@ -279,37 +310,3 @@ def _estimate(preview: Preview) -> str:
     if totals["octets"] > preview.place.free_octets and not preview.medium.is_remote:
         fetch += f"; but only {size(preview.place.free_octets)} is free at {preview.place.path}"
     return fetch
-
-
-def _summary(results: Sequence[Row]) -> Table:
-    from pipelines.show.tables import plain_table
-
-    with_destination = any(each.get("destination") for each in results)
-    titles_there = ("already there", "not ours", "free there") if with_destination else ()
-    table = plain_table("account", "", "folders", "messages", "to fetch", "bytes", *titles_there, left=2)
-    for each in results:
-        totals, there = each.get("totals") or {}, each.get("destination")
-        good = each["exit_code"] == 0
-        table.add_row(
-            each["account"],
-            "ok" if good else f"exit code {each['exit_code']}",
-            *(f"{totals[name]:,}" if totals else "" for name in ("folders", "messages", "to_fetch")),
-            size(totals["octets"]) if totals else "",
-            *_there(there, len(titles_there)),
-        )
-    good = sum(each["exit_code"] == 0 for each in results)
-    table.add_row(f"{good:,} of {len(results):,} accounts OK")
-    return table
-
-
-def _there(there: Row | None, columns: int) -> list[str]:
-    """How many copies a destination holds, how many other messages, and its free space; empty if there is no
-    destination, or it did not answer."""
-    if not columns or there is None or there["server"] is None:
-        return [""] * columns
-    strangers = there["not_ours"]
-    return [
-        f"{there['held']:,}",
-        "" if strangers is None else f"{strangers['messages']:,}",
-        "" if there["free"] is None else size(there["free"]),
-    ]

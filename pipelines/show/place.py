@@ -34,6 +34,11 @@ def place_of(path: Path) -> ArchivePlace:
     return ArchivePlace(path, ground == path, _free(ground), problem)
 
 
+def nowhere(path: Path) -> ArchivePlace:
+    """A place that was not looked at."""
+    return ArchivePlace(path, exists=False, free_octets=0, problem=None)
+
+
 def _looked_at(path: Path) -> os.stat_result | OSError | None:
     """The status of what exists there, or the error; None if nothing exists."""
     try:

@@ -7,11 +7,9 @@ server, not on disk, not even the archive's directory.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from typing import Any
+from pathlib import Path
 
-from msgspec import Struct, to_builtins
 from msgspec.structs import replace
 
 from archiver.account.account import Account
@@ -19,14 +17,12 @@ from archiver.account.archive import Archive
 from archiver.account.archiving import rules_of
 from archiver.account.meeting import check_source
 from archiver.account.others import sharing_of
-from archiver.account.sharing import Sharing
-from archiver.account.store import Medium
 from archiver.archive.plan import expected_fetch, plan_run
 from archiver.archive.run import plan_archive
 from archiver.config.load import Settings
 from archiver.config.settings import admin_of
 from archiver.control import utc_today
-from archiver.errors import ArchiverError, ConfigError, ConnectionLost, worst
+from archiver.errors import ArchiverError, ConnectionLost, Where
 from archiver.events import silent
 from archiver.imap.capabilities import ServerFacts
 from archiver.journal.numbering import RecordedNumbers
@@ -39,134 +35,19 @@ from archiver.report.notices import admin_notices, doubts_seen, empty_notices, r
 from archiver.source.numbering import Numbering, UnrecordedNumbers
 from archiver.source.spelling import recognised
 from pipelines.failures import logged
-from pipelines.show.place import ArchivePlace, place_of
+from pipelines.show.in_time import Looks
+from pipelines.show.pace import samples_of
+from pipelines.show.place import ArchivePlace, nowhere, place_of
 from pipelines.show.preview_bucket import BucketPreview, preview_bucket
-from pipelines.show.preview_destination import AtSource, DestinationPreview, preview_destination, server_to_json
-from pipelines.show.preview_token import TokenPreview, preview_token
-from pipelines.show.provider import provider_to_json
+from pipelines.show.preview_destination import AtSource, preview_destination
+from pipelines.show.preview_token import preview_token
+from pipelines.show.previewed import Beginning, FolderPreview, Preview
+from pipelines.show.too_large import count_too_large
 from pipelines.stop import STOP
 
-_SIDE_BY_SIDE = 8
-
-
-class FolderPreview(Struct, frozen=True):
-    """A folder that is archived. `reason` is why a run opens it, None if it need not. Numbers that the server does
-    not report are None. `to_fetch` messages of about `octets` octets would be fetched."""
-
-    name: str
-    directory: str
-    messages: int | None
-    size: int | None
-    reason: str | None
-    to_fetch: int
-    octets: int
-
-
-class Beginning(Struct, frozen=True):
-    """There is no archive yet at `place`; `problem` is why a run will not begin one."""
-
-    place: str
-    problem: ArchiverError | None
-
-
-class Preview(Struct, frozen=True):
-    """The preview of an account; `error` is what ended it early."""
-
-    account: Account
-    place: ArchivePlace
-    server: ServerFacts | None = None
-    folders: tuple[FolderPreview, ...] = ()
-    skipped: tuple[tuple[str, str], ...] = ()
-    error: ArchiverError | None = None
-    destination: DestinationPreview | None = None
-    bucket: BucketPreview | None = None
-    notices: tuple[Notice, ...] = ()
-    sharing: Sharing | None = None
-    beginning: Beginning | None = None
-    token: TokenPreview | None = None
-
-    @property
-    def settings(self) -> Settings:
-        """The account file."""
-        return self.account.settings
-
-    @property
-    def medium(self) -> Medium:
-        """Where the archive lies."""
-        return self.account.medium
-
-    @property
-    def refusal(self) -> ConfigError | None:
-        """Why a run would refuse this account together with the others."""
-        return self.sharing.refusal if self.sharing and self.destination else None
-
-    @property
-    def exit_code(self) -> int:
-        if self.refusal is not None:
-            return worst((self.refusal.exit_code, self._found))
-        return self._found
-
-    @property
-    def _found(self) -> int:
-        if self.error is not None:
-            return self.error.exit_code
-        if self.place.problem or (self.beginning and self.beginning.problem):
-            return 8
-        if self.bucket is not None and self.bucket.error is not None:
-            return self.bucket.error.exit_code
-        return self.destination.exit_code if self.destination else 0
-
-    @property
-    def message(self) -> str | None:
-        """What is wrong, as text for people."""
-        there = self.destination.error if self.destination else None
-        bucket = self.bucket.error if self.bucket else None
-        begin = self.beginning.problem if self.beginning else None
-        found = str(self.error or begin or self.place.problem or bucket or there or "")
-        return "\n".join(filter(None, [str(self.refusal or ""), found])) or None
-
-    @property
-    def totals(self) -> dict[str, int]:
-        """The sums over all folders."""
-        return {
-            "folders": len(self.folders),
-            "messages": sum(each.messages or 0 for each in self.folders),
-            "size": sum(each.size or 0 for each in self.folders),
-            "to_visit": sum(each.reason is not None for each in self.folders),
-            "to_fetch": sum(each.to_fetch for each in self.folders),
-            "octets": sum(each.octets for each in self.folders),
-        }
-
-    def to_json(self) -> dict[str, Any]:
-        """One account in the documents of `check` and of a dry run."""
-        server = self.server
-        return {
-            "account": self.settings.account,
-            "exit_code": self.exit_code,
-            "message": self.message,
-            "warnings": list(self.settings.warnings),
-            "shares": self.sharing and self.sharing.to_json(),
-            "server": server
-            and {
-                "address": self.settings.source.address,
-                **server_to_json(server),
-                "provider": provider_to_json(self.settings.source, server),
-            },
-            "token": self.token and to_builtins(self.token),
-            "archive": {
-                "path": str(self.place.path),
-                "exists": self.place.exists,
-                "begun": self.beginning is None,
-                "free": self.place.free_octets,
-                "problem": self.place.problem,
-                "bucket": self.bucket and self.bucket.to_json(),
-            },
-            "folders": [to_builtins(each) for each in self.folders],
-            "skipped": [{"name": name, "reason": reason} for name, reason in self.skipped],
-            "notices": [to_builtins(each) for each in self.notices],
-            "totals": self.totals,
-            "destination": self.destination and self.destination.to_json(),
-        }
+SIDE_BY_SIDE = 16
+PATIENCE = 120.0  # seconds for each account
+_SLOW = "look at this account alone with --verbose, or give it more time with --timeout"
 
 
 def preview_accounts(
@@ -176,24 +57,50 @@ def preview_accounts(
     new_archive: bool = False,
     answer: IdentityAnswer = "ask",
     with_destination: bool = True,
+    at_once: int = SIDE_BY_SIDE,
+    seconds: float = PATIENCE,
 ) -> list[Preview]:
-    """Preview accounts and their destinations, several at a time. Never raises for an account's failure."""
+    """Preview accounts and their destinations, `at_once` at a time, each for so many seconds at most. Never raises
+    for an account's failure.
+
+    Raises:
+        Interrupted: a signal arrived.
+    """
+    stages: dict[Path, str] = {}
 
     def look(settings: Settings) -> Preview:
         account = Account(settings)
+        stages[settings.file] = settings.source.address
         preview, listed = preview_account(account, new_source=new_source, answer=answer)
+        stages[settings.file] = str(account.medium.name)
         preview = replace(preview, bucket=preview_bucket(account), token=preview_token(settings.source))
-        preview = replace(preview, place=_tried(preview.place, account))
+        preview = replace(preview, place=_tried(preview.place, account), samples=tuple(samples_of(settings)))
         if not _is_begun(account, preview.bucket):
             reason = account.note.why_not_begin("confirmed" if new_archive else "first")
             preview = replace(preview, beginning=Beginning(account.medium.name, reason))
         if settings.destination is None or not with_destination:
             return preview
-        return replace(preview, destination=preview_destination(account, listed, answer))
+        stages[settings.file] = settings.destination.address
+        there = preview_destination(account, listed, answer)
+        if preview.error is None and there.append_limit is not None:
+            stages[settings.file] = settings.source.address
+            there = replace(there, too_large=count_too_large(account, there.append_limit, listed.chosen))
+        return replace(preview, destination=there)
+
+    def never_raises(settings: Settings) -> Preview:
+        try:
+            return look(settings)
+        except Exception as error:  # whatever it is, it ends only this account
+            return Preview(Account(settings), nowhere(settings.archive.path), error=logged(error))
+
+    def give_up(settings: Settings) -> Preview:
+        where = Where(stages.get(settings.file, settings.source.address))
+        error = ConnectionLost(f"no answer for {seconds:.0f} seconds", where=where, hint=_SLOW)
+        return Preview(Account(settings), nowhere(settings.archive.path), error=error)
 
     sharing = sharing_of(accounts)
-    with ThreadPoolExecutor(_SIDE_BY_SIDE, thread_name_prefix="look") as pool:
-        return [replace(each, sharing=sharing[each.settings.file]) for each in pool.map(look, accounts)]
+    looks = Looks(never_raises, give_up, at_once=at_once, seconds=seconds)
+    return [replace(each, sharing=sharing[each.settings.file]) for each in looks.results(accounts)]
 
 
 def _tried(place: ArchivePlace, account: Account) -> ArchivePlace:

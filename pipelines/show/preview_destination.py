@@ -43,7 +43,8 @@ class FolderPlace(Struct, frozen=True):
 
 class DestinationPreview(Struct, frozen=True):
     """The preview of a destination; `error` is what ended it early. `free_octets` and `append_limit` are None if
-    there is no limit or the server does not report it. `held` copies exist already, `removed` ones were removed by
+    there is no limit or the server does not report it; `too_large` messages are larger than that, None if that is
+    not known. `held` copies exist already, `removed` ones were removed by
     the user. `not_ours` is mail besides them, None if it could not be read; `compared` is false if there is no
     archive yet to compare with. `met` is a text for people about how the mailbox is known."""
 
@@ -53,6 +54,7 @@ class DestinationPreview(Struct, frozen=True):
     warnings: tuple[str, ...] = ()
     free_octets: int | None = None
     append_limit: int | None = None
+    too_large: int | None = None
     held: int = 0
     removed: int = 0
     not_ours: NotOurs | None = None
@@ -84,6 +86,7 @@ class DestinationPreview(Struct, frozen=True):
             "token": (token := self.token) and to_builtins(token),
             "free": self.free_octets,
             "append_limit": self.append_limit,
+            "too_large": self.too_large,
             "held": self.held,
             "not_ours": self.not_ours and to_builtins(self.not_ours),
             "mailbox": self.met or None,
