@@ -4,6 +4,7 @@ back once."""
 from __future__ import annotations
 
 import random
+import signal
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from archiver.replay import sync_folder
 from archiver.replay.send import prepare
 from pipelines.cli.main import invoke
 from tests.accounts import CATALOG, account_file, archive_of, mail, run
-from tests.faults.attempts import is_killed, to_the_end
+from tests.faults.attempts import is_killed, signalled_after, to_the_end
 from tests.faults.replays import SMALL_BATCHES, mailbox_of, settle_within
 from tests.faults.test_replay_outcomes import stored_and
 from tests.servers.faultproxy import FaultProxy
@@ -64,6 +65,9 @@ def test_killed_at_random_moments(server: MailServer, tmp_path: Path, place: tup
     run(config)
     left = mailbox_of(server, user)
     options = ("--folder", "*", "--yes", *place)
+    stopped = signalled_after(3, 0.02, signal.SIGTERM, program=SMALL_BATCHES)
+    ended = to_the_end(config, program=stopped, verb="restore", options=options)
+    assert ended.exit_code == 128 + signal.SIGTERM, ended.output
     kills = 0
     while kills < KILLS and is_killed(
         config, chance=chance, program=SMALL_BATCHES, verb="restore", options=options, group=True, within=14

@@ -185,6 +185,18 @@ class TestOneMessage:
         assert person.states("INBOX/1", "--also-present", "--in-place") == {"still there": 1}
         assert person.folders[b"INBOX"] == Counter(message(n) for n in range(10))
 
+    def test_that_was_imported_goes_to_the_mailbox(self, person: Person, tmp_path: Path) -> None:
+        """It never was there; where it is known from there, it is."""
+        files = tmp_path / "files"
+        (files / "cur").mkdir(parents=True)
+        (files / "new").mkdir()
+        for number in (5, 40):
+            (files / "cur" / f"{number}.x:2,S").write_bytes(mail(number))
+        person.told("import", str(files))
+        assert person.states("--folder", "Imported*", "--yes", "--into", "Old") == {"restored": 1}
+        assert person.folders.keys() - {b"INBOX", b"Work"} == {b"Old/Imported/INBOX"}
+        assert person.folders[b"Old/Imported/INBOX"].total() == 1
+
     def test_that_its_user_put_away_comes_back_only_if_asked_for(self, person: Person) -> None:
         person.server.expunge(person.user, "INBOX", [4])
         person.archive()

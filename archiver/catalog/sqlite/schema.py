@@ -257,6 +257,7 @@ CREATE TABLE restore (
     PRIMARY KEY (place, epoch, uid),
     FOREIGN KEY(place) REFERENCES destination (number)
 ) WITHOUT ROWID;
+CREATE INDEX ix_restore_message ON restore (epoch, uid);
 CREATE TABLE mapped (
     destination BIGINT NOT NULL,
     folder BIGINT NOT NULL,

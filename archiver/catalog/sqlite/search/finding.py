@@ -16,6 +16,7 @@ from msgspec import Struct
 from archiver.catalog.sqlite.reading import IS_PRESENT, MESSAGES, PLACE, json_list
 from archiver.facts.query import Query
 from archiver.mail.headers import folded
+from archiver.mail.model import IMPORTED
 
 HEADERS = "header.sender, header.recipients, header.subject, header.sent"
 _NEWEST = "message.arrived DESC, message.epoch, message.uid DESC"
@@ -157,8 +158,12 @@ def _has_label(label: str) -> tuple[str, Sequence[Any]]:
     return f"({condition})", [json.dumps(name) for name in names]
 
 
-#: Folders that the source no longer has, so that their mail counts as present for ever.
-_GONE = "SELECT number FROM folder WHERE gone_at IS NOT NULL OR NOT listed"
+#: Folders that the source no longer has, or never had, so that their mail counts as present for ever. Their
+#: attributes are JSON.
+_IMPORTED = json.dumps(IMPORTED).replace("'", "''")
+_GONE = f"""
+SELECT number FROM folder WHERE gone_at IS NOT NULL OR NOT listed OR instr(attributes, '{_IMPORTED}')
+"""
 
 #: Whether a message of an ended epoch is still in its folder, under another UID.
 _IS_STILL_THERE = """EXISTS (
