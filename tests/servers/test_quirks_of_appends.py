@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.accounts import RunResult, mail, run
+from tests.accounts import RunResult, command, mail, run
 from tests.faults.replays import migration, settle_within
 from tests.servers.scripted import DESTINATION, Appended, Appending, ScriptedFolder, ScriptedMessage, ScriptedServer
 from tests.servers.scripted import Session as Connection
@@ -359,3 +359,60 @@ def test_gmx_and_hmailserver_say_no_namespace(scripted: Start, tmp_path: Path, p
     run(migration(tmp_path, source, "u1", there, "u1", destination__prefix=prefix))
     below = b"INBOX." if prefix else b""
     assert [each.octets for each in there.folders[below + b"a.b"].messages.values()] == [mail(9)]
+
+
+@pytest.mark.parametrize("created", [b"OK Success", b"NO [ALREADYEXISTS] Duplicate folder name (Failure)"])
+def test_gmail_lists_a_folder_that_cannot_be_opened_until_it_is_created(
+    scripted: Start, tmp_path: Path, created: bytes
+) -> None:
+    there = scripted({b"INBOX": ScriptedFolder(7)}, capabilities=ONE_BY_ONE, writable=True)
+    asked: list[bytes] = []
+
+    def select(_: bytes, tag: bytes, __: Connection) -> bytes | None:
+        unknown = tag + b" NO [NONEXISTENT] Unknown Mailbox: INBOX (now in authenticated state) (Failure)\r\n"
+        return None if asked else unknown
+
+    def create(line: bytes, tag: bytes, _: Connection) -> bytes:
+        asked.append(line)
+        return tag + b" " + created + b"\r\n"
+
+    there.on(b"SELECT", select)
+    there.on(b"CREATE", create)
+    result = run(migration(tmp_path, scripted(held()), "u1", there, "u1"))
+    assert arrived(there) == sorted(mail(uid) for uid in (1, 2, 3))
+    assert [line.split(b" ", 1)[1] for line in asked] == [b'CREATE "INBOX"']
+    assert result.report["failures"] == []
+
+
+def test_a_folder_that_cannot_be_opened_at_all_is_created_once_and_reported(
+    scripted: Start, tmp_path: Path
+) -> None:
+    there = scripted({b"INBOX": ScriptedFolder(7)}, capabilities=ONE_BY_ONE, writable=True)
+    there.on(b"SELECT", b"NO [NONEXISTENT] Unknown Mailbox: INBOX (Failure)")
+    result = run(migration(tmp_path, scripted(held()), "u1", there, "u1"), expect=3)
+    assert "Unknown Mailbox" in str(result.report["failures"])
+    assert len([each for each in there.commands if each.startswith(b"CREATE")]) == 1
+
+
+def test_gmail_throws_away_a_message_that_it_has_already(scripted: Start, tmp_path: Path) -> None:
+    """APPEND is answered with OK and a new UID, which is never shown; what is there already is not sent again."""
+    twice = {uid: ScriptedMessage(mail(1)) for uid in (1, 2)}
+    source = scripted({b"INBOX": ScriptedFolder(5, {**twice, 3: ScriptedMessage(mail(3))})})
+    seen: set[bytes] = set()
+
+    def known(message: Appended) -> bool:
+        new = message.octets not in seen
+        seen.add(message.octets)
+        return not new
+
+    there = scripted(capabilities=(*ONE_BY_ONE, "X-GM-EXT-1"), writable=True, appending=Appending(loses=known))
+    config = migration(tmp_path, source, "u1", there, "u1", destination__read_timeout=0.5)
+
+    result = run(config, expect=3)
+
+    assert arrived(there) == [mail(1), mail(3)]
+    (failure,) = result.report["failures"]
+    assert "does not show it" in failure["reason"]
+    command("retry", "--accept", config)
+    assert run(config).report["totals"]["destination"]["refused"] == 1
+    assert arrived(there) == [mail(1), mail(3)]

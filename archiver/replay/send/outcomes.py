@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from archiver.destination.port import FolderOpener
-from archiver.errors import FolderChanged, FolderNotFound, IntegrityError, Where
+from archiver.destination.port import FolderOpener, MailDestination
+from archiver.errors import FolderChanged, FolderNotFound, FolderRefused, IntegrityError, Where
 from archiver.events import Noted
 from archiver.facts.destination import RefusedFact, UnsentFact
 from archiver.facts.replica import Outgoing, SelectedFolder
@@ -11,6 +11,24 @@ from archiver.mail.content import HEADER_OCTETS, header_value
 from archiver.mail.folder_names import printable
 from archiver.mail.headers import readable
 from archiver.replay.context import JobFolder, ReplayContext, ReplayJob
+
+
+def open_or_create(context: ReplayContext, destination: MailDestination, job: ReplayJob) -> SelectedFolder:
+    """The job's folder, opened for a pass.
+
+    NOTE: Gmail may list a folder that cannot be opened before it is created. One that was opened before and is gone
+    was deleted by somebody, and is not created here.
+    """
+    try:
+        return open_folder(context, destination, job)
+    except FolderNotFound as error:
+        if job.known is not None:
+            raise
+        try:
+            destination.create(job.raw, None)
+        except FolderRefused:
+            raise error from None
+        return open_folder(context, destination, job)
 
 
 def open_folder(context: ReplayContext, destination: FolderOpener, job: ReplayJob) -> SelectedFolder:
