@@ -43,6 +43,7 @@ from archiver.report.document import (
     folder_failures,
     gap_failures,
     judge,
+    missing_failures,
     pending_failures,
     quarantine_failures,
     refusal_failures,
@@ -54,6 +55,7 @@ from archiver.report.notices import (
     admin_notices,
     doubtful_notices,
     gone_notices,
+    left_out_notices,
     pop3_notices,
     renewed_notices,
     rights_notices,
@@ -279,6 +281,7 @@ class _There(Struct, frozen=True):
     found: AtDestination
     refused: Sequence[Refused]
     gone: Sequence[str]  # folders that the source no longer has, from which messages were restored
+    left_out: Sequence[ReplicaTally] = ()
     result: ReplayResult | None = None  # the step's result; None if it was not completed
 
     @property
@@ -298,14 +301,15 @@ def _at_destination(archive: Archive, run_id: str, include_vanished: bool) -> _T
     if number is None:
         return _There(AtDestination(party, {}), (), ())
     replicas = archive.catalog.replicas
-    chosen = {each.folder.name: each.listed for each in archive.chosen_folders(unlisted=include_vanished)}
+    chosen = {each.folder.name: each.listed for each in archive.replayed_folders(unlisted=include_vanished)}
     checked = archive.catalog.ledger.step_result(run_id, "verify")
     check = check_from_json(checked) if checked else None
     tallies = [each for each in replicas.folders.tallies(number, run_id) if each.folder in chosen]
     tallies = [each if chosen[each.folder] else _all_restored(each) for each in tallies]
+    left_out = archive.left_out()
     found = AtDestination(
         party=party,
-        tallies={each.folder: each for each in tallies},
+        tallies={each.folder: each for each in (*tallies, *left_out)},
         verified={name: (each.verified, each.differences) for name, each in check.folders.items()} if check else {},
         losses=[each for each in replicas.folders.losses(number) if each.folder in chosen],
         differences=[
@@ -317,7 +321,7 @@ def _at_destination(archive: Archive, run_id: str, include_vanished: bool) -> _T
     gone = [each.folder for each in tallies if each.restored and not chosen[each.folder]]
     done = archive.catalog.ledger.step_result(run_id, "replay")
     result = replay_from_json(done) if done else None
-    return _There(found, [each for each in refused if each.folder in chosen], gone, result)
+    return _There(found, [each for each in refused if each.folder in chosen], gone, left_out, result)
 
 
 def _notices_there(archive: Archive, there: _There) -> list[Notice]:
@@ -328,6 +332,7 @@ def _notices_there(archive: Archive, there: _There) -> list[Notice]:
         *unnumbered_notices(unnumbered, "destination"),
         *gone_notices(archive.stranded_copies()),
         *_rights_notices(archive, number),
+        *left_out_notices(archive.left_out_alone()),
         *there.notices,
     ]
 
@@ -353,7 +358,10 @@ def _replay_failures(archive: Archive, there: _There, *, all_sent: bool) -> list
     """What is missing or wrong at the destination; `all_sent`: everything in the archive should be there."""
     failures, result = refusal_failures(there.refused) + twin_failures(there.found.losses), there.result
     if result is not None:
-        tallies = there.found.tallies.values()
+        missing = {each.folder for each in there.left_out}
+        tallies = [each for name, each in there.found.tallies.items() if name not in missing]
+        if all_sent:
+            failures += missing_failures(there.left_out, archive.settings.replay.labels)
         failures += pending_failures(
             [each if all_sent else replace(each, pending=0) for each in tallies], result.errors
         )

@@ -18,8 +18,10 @@ from archiver.archive.plan import gone_folders
 from archiver.catalog.port import Catalog, CatalogPlace
 from archiver.config.settings import Settings
 from archiver.control import RunControl, utc_now
+from archiver.destination.folder_map.replayed import is_in_all_mail, is_replayed
 from archiver.errors import ConfigError
 from archiver.facts.archive import ArchiveFact, FenceFact
+from archiver.facts.replica import ReplicaTally
 from archiver.journal.as_of import replay_past
 from archiver.journal.port import Journal
 from archiver.journal.recorder import Recorder
@@ -166,6 +168,41 @@ class Archive(Struct, frozen=True):
             and matches(each.folder.path, rules.include)
             and not matches(each.folder.path, rules.exclude)
         ]
+
+    def replayed_folders(self, *, unlisted: bool = False, catalog: Catalog | None = None) -> list[KnownFolder]:
+        """Those of the chosen folders that are replayed by themselves, by `[replay] labels`."""
+        chosen = self.chosen_folders(unlisted=unlisted, catalog=catalog)
+        return [each for each in chosen if is_replayed(each.folder, self.settings.replay.labels)]
+
+    def left_out(self) -> list[ReplicaTally]:
+        """The chosen folders that are not replayed by themselves. Those of their messages that should be in another
+        one, and are not, are pending."""
+        replayed = {each.number for each in self.replayed_folders()}
+        left = [each for each in self.chosen_folders() if each.number not in replayed]
+        if not left:
+            return []
+        in_others = [each.number for each in left if is_in_all_mail(each.folder)]
+        missing = self.catalog.replicas.pending.without_equal(in_others, replayed)
+        stored = {each.name: each.stored for each in self.catalog.account.tallies()}
+        counts = [(each.folder.name, missing.get(each.number, 0)) for each in left]
+        return [
+            ReplicaTally(name, "", 0, 0, 0, 0, pending, left_out=stored.get(name, 0) - pending)
+            for name, pending in counts
+        ]
+
+    def left_out_alone(self) -> dict[str, int]:
+        """How many messages are not replayed although no other folder has them, by the names of their folders."""
+        replayed = {each.number for each in self.replayed_folders()}
+        names = {
+            each.folder.name
+            for each in self.chosen_folders()
+            if each.number not in replayed and not is_in_all_mail(each.folder)
+        }
+        return (
+            {each.name: each.stored for each in self.catalog.account.tallies() if each.name in names}
+            if names
+            else {}
+        )
 
     def gone_folders(self) -> dict[int, KnownFolder]:
         """The folders that the account's rules choose and that the source no longer has, by their numbers."""

@@ -17,12 +17,14 @@ from archiver.catalog.replicas import PendingMessages
 from archiver.config.settings import Settings
 from archiver.control import RunControl
 from archiver.destination.folder_map.mapping import MapRules
+from archiver.destination.folder_map.replayed import require_all_mail
 from archiver.destination.pace import Pace
 from archiver.destination.port import MailDestination
 from archiver.destination.rights import RightsRules
 from archiver.errors import BackendError, ConfigError
 from archiver.facts.replica import DestinationFolders
 from archiver.journal.recorder import Recorder
+from archiver.mail.folder_names import printable
 from archiver.replay.compare.result import DestinationCheck
 from archiver.replay.compare.verifier import DestinationVerifier
 from archiver.replay.connection import DestinationConnection
@@ -48,7 +50,8 @@ class ReplayOptions(Struct, frozen=True):
 
 def map_rules(settings: Settings) -> MapRules:
     """The account's rules for folders at the destination."""
-    return MapRules(settings.folders.rename, destination_of(settings).settings.prefix)
+    prefix, into_all = destination_of(settings).settings.prefix, settings.replay.labels != "folders"
+    return MapRules(settings.folders.rename, prefix, into_all)
 
 
 def replay_account(
@@ -66,13 +69,18 @@ def replay_account(
             which mailbox the destination is.
         ArchiverError: the account could not be finished; what was done so far is recorded.
     """
+    labels = archive.settings.replay.labels
+    if labels == "labels" and options.moment is not None:
+        problem = 'labels of a past moment are not replayed: labels = "labels" and --as-of do not go together'
+        raise ConfigError("[replay]", [problem], hint='write "folders" or "all-mail" for it')
+    require_all_mail((each.folder for each in archive.chosen_folders()), labels)
     with _state(archive, options.moment, control) as then:
         pending = PastPending(then, archive.catalog) if then else archive.catalog.replicas.pending
         context = _context(archive, recorder, options, pending, control)
         if then is None:
-            folders = archive.chosen_folders(unlisted=options.include_vanished)
+            folders = archive.replayed_folders(unlisted=options.include_vanished)
         else:
-            folders = archive.chosen_folders(catalog=then)
+            folders = archive.replayed_folders(catalog=then)
         connections = destination_of(archive.settings).settings.connections
 
         def identify(connection: DestinationConnection, listed: DestinationFolders) -> int:
@@ -106,7 +114,9 @@ def look_for_changes(
     listed = None
     try:
         listed = connection.list_folders()
-        if is_quiet(context, listed, archive.chosen_folders()):
+        folders = archive.replayed_folders()
+        lacks_labels = context.rules.labels and connection.labels is None
+        if folders and not lacks_labels and is_quiet(context, listed, folders):
             return ListedDestination(connection, listed, leave)
     except BackendError:
         return None  # the run meets it, too, and reports it
@@ -156,6 +166,7 @@ def _context(
             confirm_deletions=options.confirm_deletions,
             of_now=options.moment is None,
             rights=_rights_rules(archive.settings),
+            labels=archive.settings.replay.labels == "labels",
         ),
         attempts=server.settings.attempts,
         control=archive.guarded(control),
@@ -204,7 +215,10 @@ def verify_at_destination(
             recorder=recorder,
             unchanged=unchanged,
             compares_rights=archive.settings.replay.acls,
+            labels=archive.settings.replay.labels == "labels",
         )
-        result = verifier.run(archive.chosen_folders(unlisted=unlisted))
+        result = verifier.run(archive.replayed_folders(unlisted=unlisted))
+        for tally in archive.left_out() if all_sent else ():
+            result.add_missing(printable(tally.folder), tally.pending)
         connection.leave(server.leave_open)
         return result

@@ -172,6 +172,10 @@ class ReplicaChanges(Protocol):
         """The next `limit` replicas after the UID `after` whose message has other flags than were replayed, or that
         are marked as deleted although their message exists at the source."""
 
+    def relabelled(self, target: int, *, after: int = 0, limit: int | None = None) -> Sequence[Replica]:
+        """The next `limit` replicas of present messages after the UID `after` whose message has other labels than
+        were replayed."""
+
     def doubtful(self, target: int, *, after: int, limit: int) -> Sequence[tuple[Replica, Outgoing]]:
         """The next `limit` replicas after the UID `after` whose size differs from what was sent and whose octets
         were not compared yet, with their messages, in UID order."""
@@ -209,6 +213,10 @@ class PendingMessages(Protocol):
         """The next messages of `folders` after `after` that have no replica in the folder and were not removed by
         its user, at most `limit`, by epoch and UID; an empty result means that none is left. `vanished` includes
         those that are gone from the source, each as often as the folder held it."""
+
+    def without_equal(self, folders: Collection[int], among: Collection[int]) -> Mapping[int, int]:
+        """How many messages of each of `folders` have octets that no message of the folders `among` has; folders
+        without such a message are left out."""
 
     def intents(self, target: int) -> Sequence[Intent]:
         """Messages whose APPEND has an unknown outcome, by epoch and UID."""

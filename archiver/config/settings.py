@@ -257,13 +257,15 @@ class FolderRules(Table, frozen=True, kw_only=True):
 class ReplayRules(Table, frozen=True, kw_only=True):
     """How an account is replayed. `vanished` says what happens to copies whose messages are gone from the source;
     `repair` what may be altered in a message that was refused unaltered. `acls`: access rights are given as they
-    are at the source."""
+    are at the source. `labels`: what becomes of the folders of Gmail: each is replayed, or All Mail with the labels
+    of its messages, or All Mail alone."""
 
     vanished: Literal["keep", "mark", "expunge"] = "keep"
     repair: tuple[Literal["crlf", "last-line", "nul", "long-lines"], ...] = ("crlf", "last-line")
     acls: bool = False
     #: An identifier at the source → what it is called at the destination; "" leaves it out.
     acl_users: Mapping[str, str] = field(default_factory=dict)
+    labels: Literal["folders", "labels", "all-mail"] = "folders"
 
 
 class MessageRules(Table, frozen=True, kw_only=True):

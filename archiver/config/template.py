@@ -267,6 +267,8 @@ $oauth2_there
 #                                         # "last-line", "nul", "long-lines"; the archive keeps the original bytes
 # acls = false                            # true: access rights (ACL) are given as they are at the source
 # acl_users = { "old" = "new" }           # names of others at the source = at the destination; "" leaves one out
+# labels = "folders"                      # Gmail's folders are its labels: "folders" replays each of them, "labels"
+#                                         # only All Mail, with its labels, onto Gmail; "all-mail" only All Mail
 
 # Who gets to know how a run ended; mostly in defaults.toml. `archiver check --notify` tries it.
 #[notify]

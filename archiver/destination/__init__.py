@@ -6,5 +6,6 @@ imap          an IMAP server
 flags         the flags of its messages
 pace          how fast it takes mail
 rights        which access rights are to be given or taken away
+labels        their labels, at Gmail
 folder_map    which folder of the archive goes into which folder of the destination
 """

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from archiver.config.settings import ServerSettings
 from archiver.destination.flags import FlagCommands
+from archiver.destination.labels import LabelCommands
 from archiver.destination.rights import RightsChange, in_old_letters
 from archiver.errors import (
     FolderChanged,
@@ -312,9 +313,10 @@ class ImapDestination:
         server."""
         if (name := self._session.quoted(raw)) is None:
             return []
-        fetches = [b"UID FETCH %b %b" % (chunk, ATTRIBUTES) for chunk in uid_sets(uids)]
+        items = self._folder_reader.compared_items
+        fetches = [b"UID FETCH %b %b" % (chunk, items) for chunk in uid_sets(uids)]
         if since is not None:
-            fetches.append(b"UID FETCH 1:* %b (CHANGEDSINCE %d)" % (ATTRIBUTES, since))
+            fetches.append(b"UID FETCH 1:* %b (CHANGEDSINCE %d)" % (items, since))
         return [b"EXAMINE " + name, *fetches]
 
     @property
@@ -375,6 +377,11 @@ class ImapDestination:
     def flags(self, uids: Collection[int]) -> dict[int, Flags]:
         self._return()
         return self._flags.read(uids)
+
+    @property
+    def labels(self) -> LabelCommands | None:
+        self._return()
+        return LabelCommands(self._session) if "X-GM-EXT-1" in self._abilities else None
 
     def expunge(self, uids: Collection[int]) -> None:
         if not self.can_expunge:  # a plain EXPUNGE would also remove mail that is not ours

@@ -15,7 +15,7 @@ from archiver.facts.access import Rights
 from archiver.facts.replica import Appended, AppendMessage, DestinationFolders, FolderStat, SelectedFolder
 from archiver.imap.capabilities import ServerFacts
 from archiver.mail.content import Spool
-from archiver.mail.model import Attributes, Flags
+from archiver.mail.model import Attributes, Flags, Labels
 from archiver.mail.reader import MailReader
 
 
@@ -138,6 +138,25 @@ class FlagStore(FolderOpener, Protocol):
         """Remove these messages, which have \\Deleted, and no others."""
 
 
+class LabelStore(Protocol):
+    """Changes Gmail's labels of messages in the open folder."""
+
+    def read(self, uids: Collection[int]) -> dict[int, Labels]:
+        """The labels of these messages; those that are gone are left out."""
+
+    def store(self, changes: Mapping[tuple[Labels, Labels], Collection[int]]) -> dict[int, Labels]:
+        """Add and remove labels: (added, removed) → UIDs. Returns the labels afterwards, without changes that the
+        server refused."""
+
+
+class Labelling(Protocol):
+    """A server that may have labels."""
+
+    @property
+    def labels(self) -> LabelStore | None:
+        """The labels of messages in the open folder; None if the server has none (X-GM-EXT-1)."""
+
+
 class Waiting(Protocol):
     """A connection that can wait for another user."""
 
@@ -172,6 +191,15 @@ class DestinationInfo(Protocol):
 
 
 class MailDestination(
-    FolderTree, RightsKeeper, DestinationReader, Appender, FlagStore, DestinationInfo, Waiting, Closing, Protocol
+    FolderTree,
+    RightsKeeper,
+    DestinationReader,
+    Appender,
+    FlagStore,
+    Labelling,
+    DestinationInfo,
+    Waiting,
+    Closing,
+    Protocol,
 ):
     """One connection to a server to replay to, for what opens it, reconnects it, and hands it on."""

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from msgspec import Struct
 
-from archiver.mail.model import Digest, Flags
+from archiver.mail.model import Digest, Flags, Labels
 
 
 class DestinationFact(Struct, frozen=True):
@@ -213,6 +213,19 @@ class ReflaggedFact(Struct, frozen=True):
     source_flags: Flags
     flags: Flags
     lost: Flags
+    at: str
+
+
+class LabelledFact(Struct, frozen=True):
+    """The archive's labels that were replayed onto a copy at Gmail, those that it showed afterwards, and those that
+    it does not keep."""
+
+    kind: ClassVar[str] = "labelled"
+    target: int
+    target_uid: int
+    source_labels: Labels
+    labels: Labels
+    lost: Labels
     at: str
 
 

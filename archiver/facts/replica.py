@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from archiver.errors import BackendError
 from archiver.facts.destination import CopiedFact
-from archiver.mail.model import Attributes, Digest, Flags, FolderStatus, Listed, Placement, StoredMessage
+from archiver.mail.model import Attributes, Digest, Flags, FolderStatus, Labels, Listed, Placement, StoredMessage
 
 MessageKey = tuple[int, int]
 """A message of the archive: its epoch's number and its UID there."""
@@ -150,7 +150,8 @@ class Replica(Struct, frozen=True):
     `epoch`. `source_flags` are its flags that were replayed, `flags` those that the destination showed afterwards,
     `lost` those that it does not keep. `size` is the destination's RFC822.SIZE then; `sent_digest` is None if its
     octets were sent unaltered. `folder` is the number of the archive's folder. `accepted`: the user accepted it as
-    it is shown."""
+    it is shown. `source_labels`, `labels` and `lost_labels` are the same for Gmail's labels; None if these were
+    never replayed."""
 
     uid: int
     epoch: int
@@ -168,6 +169,9 @@ class Replica(Struct, frozen=True):
     marked: bool = False
     folder: int = 0
     accepted: bool = False
+    source_labels: Labels | None = None
+    labels: Labels | None = None
+    lost_labels: Labels = frozenset()
 
     @property
     def key(self) -> MessageKey:
@@ -249,7 +253,8 @@ class ReplicaTally(Struct, frozen=True):
     """A folder's present messages by their outcome in the destination folder `name`: `replayed` in this run,
     `already_there` before, `refused`, `removed` by the destination's user, `pending` not yet sent. `restored` are,
     in addition, messages gone from the source that this run sent. Of those that are there, the destination altered
-    `altered` or shows them cut off, and the user `accepted` such replicas."""
+    `altered` or shows them cut off, and the user `accepted` such replicas. `left_out` are the messages of a folder
+    that is not replayed by itself (`[replay] labels`)."""
 
     folder: str
     name: str
@@ -261,6 +266,7 @@ class ReplicaTally(Struct, frozen=True):
     altered: int = 0
     accepted: int = 0
     restored: int = 0
+    left_out: int = 0
 
 
 class ReplicaCount(Struct, frozen=True):

@@ -185,6 +185,11 @@ class FolderReader:
     def _attribute_items(self) -> bytes:
         return b"(UID FLAGS INTERNALDATE RFC822.SIZE%s)" % self._identity_item()
 
+    @property
+    def compared_items(self) -> bytes:
+        """What is compared of a copy: its attributes, and its labels at Gmail."""
+        return b"(UID FLAGS INTERNALDATE RFC822.SIZE%s)" % self._gmail_items()
+
     def rows_from(self, uid: int) -> Iterator[Attributes]:
         """FLAGS, INTERNALDATE and RFC822.SIZE from a UID on, and always of the last message, whatever its UID."""
         return self._rows(b"%d:*" % uid, ATTRIBUTES)

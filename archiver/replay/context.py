@@ -65,7 +65,7 @@ class ReplayRulesOfAccount(Struct, frozen=True):
     with `confirm_deletions`. `include_vanished` also sends messages that are gone from the source,
     `include_removed` sends again what the destination's user removed. `of_now`: the folders as they are, not as
     they were at a past moment. `rights`: access rights are given as they are at the source; None: they are left
-    alone."""
+    alone. `labels`: copies get the labels of Gmail, too."""
 
     repairs: Collection[str]
     vanished: VanishedPolicy
@@ -75,6 +75,7 @@ class ReplayRulesOfAccount(Struct, frozen=True):
     confirm_deletions: bool = False
     of_now: bool = True
     rights: RightsRules | None = None
+    labels: bool = False
 
 
 class InFlight(Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""Three-way merge of flags that changed in the archive since they were replayed, so that changes by the
+"""Three-way merge of flags and labels that changed in the archive since they were replayed, so that changes by the
 destination's user are not undone. Pure decisions.
 """
 
@@ -9,15 +9,18 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from archiver.facts.replica import Replica, SelectedFolder
-from archiver.mail.flags import sendable
-from archiver.mail.model import Flags
+from archiver.mail.flags import respelled, sendable
+from archiver.mail.model import Flags, Labels
 
 NO_FLAGS: Flags = frozenset()
 DELETED: Flags = frozenset({"\\Deleted"})
 
+#: Labels that move a message to another folder. In which folder it is, the folder says.
+_PLACES = frozenset({"\\spam", "\\junk", "\\trash"})
+
 
 class FlagChange(Struct, frozen=True):
-    """The flags to add to a copy and to remove from it; `lost` are those that the folder does not keep."""
+    """The flags, or the labels, to add to a copy and to remove from it; `lost` are those that it does not keep."""
 
     added: Flags
     removed: Flags
@@ -46,6 +49,25 @@ def change_of(replica: Replica, now: Flags, opened: SelectedFolder) -> FlagChang
     if replica.marked:
         removed |= (DELETED & now) - replica.message.flags
     return FlagChange(added, removed, replica.message.flags - keepable)
+
+
+def all_respelled(shown: Mapping[int, Flags], spelling: Mapping[int, Flags]) -> dict[int, Flags]:
+    """Flags or labels by UID, spelled as in `spelling` where they differ only in case."""
+    return {uid: respelled(flags, spelling[uid]) for uid, flags in shown.items()}
+
+
+def labels_to_replay(labels: Labels | None) -> Labels:
+    """Those of a message's labels that a copy should have."""
+    return frozenset(each for each in labels or () if each.lower() not in _PLACES)
+
+
+def label_change_of(replica: Replica, now: Labels) -> FlagChange:
+    """The same for Gmail's labels. `now` is what the destination shows, spelled like the archive's."""
+    wanted = labels_to_replay(replica.message.labels)
+    replayed, shown_then = replica.source_labels or frozenset(), replica.labels or frozenset()
+    appeared, disappeared = wanted - replayed, replayed - wanted
+    before = respelled(shown_then, wanted | replayed)
+    return FlagChange(appeared - now - (before - now), (disappeared & now) - (now - before), frozenset())
 
 
 def grouped(changes: Mapping[int, FlagChange]) -> dict[tuple[Flags, Flags], set[int]]:

@@ -72,7 +72,7 @@ class DestinationIdentifier(Struct):
         if not (address_known or folders):
             return self._introduced(destination, listed, known.number)
         ours = [raw for raw, folder in folders.items() if shown.get(raw) == folder.uidvalidity]
-        seen = _without(filled_of(listed.listed), ours if address_known else ())
+        seen = _without(filled_of(listed.listed), _with_views(listed, ours) if address_known else ())
         distinct = self._is_not_source(destination, seen, known.number)
         if self._is_another(destination, listed, known.number, folders, ours):
             return Identification(None, distinct=distinct)
@@ -86,7 +86,7 @@ class DestinationIdentifier(Struct):
         known, before = recognised.known, self.catalog.replicas.destinations.with_history()
         if known is None and before and self.answer == "same":
             known = before[0]
-        seen = _without(filled_of(listed.listed), recognised.ours)
+        seen = _without(filled_of(listed.listed), _with_views(listed, recognised.ours))
         distinct = self._is_not_source(destination, seen, known.number if known else number)
         if known is not None:
             return Identification(known.number, distinct=distinct, before=known.address)
@@ -214,6 +214,12 @@ def recognise(destination: DestinationReader, listed: Sequence[Listed], catalog:
 
 def _without(shown: Mapping[bytes, int], raws: Collection[bytes]) -> dict[bytes, int]:
     return {raw: uidvalidity for raw, uidvalidity in shown.items() if raw not in raws}
+
+
+def _with_views(listed: DestinationFolders, ours: Collection[bytes]) -> Collection[bytes]:
+    """Our folders, and all others if All Mail is one of ours: what they show is in it."""
+    views = {each.folder.raw for each in listed.listed if each.folder.special_use == "\\all"}
+    return {each.folder.raw for each in listed.listed} if views & set(ours) else ours
 
 
 def one_mailbox(file: str, problem: str, proof: Resemblance) -> ConfigError:

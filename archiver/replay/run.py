@@ -35,6 +35,7 @@ from archiver.replay.deletions import delete_vanished, report_gone_folders, stra
 from archiver.replay.follow_rights import are_due, follow_rights
 from archiver.replay.removed_folders import forget_removed, removed_folders
 from archiver.replay.rename_folders import follow_renames, resolve_renames
+from archiver.replay.send.labels import require_labels
 from archiver.replay.shared_copies import LeftToOthers, Spared, spare
 from archiver.replay.sync_folder import FolderSync
 
@@ -86,6 +87,8 @@ def replay_folders(
         listed = seen.folders if seen else connection.with_retries(lambda destination: destination.list_folders())
         context.destination = identify(connection, listed)
         context.append_limit = listed.append_limit
+        if context.rules.labels:
+            connection.with_retries(require_labels)
         if context.rules.include_removed:
             forget_removed(context)
         resolve_renames(context, connection)
@@ -202,6 +205,8 @@ def _is_due(context: ReplayContext, job: ReplayJob) -> bool:
     if context.rules.include_vanished and context.pending.vanished(number, gone=context.gone):
         return True
     if context.rules.of_now and context.replicas.changes.reflagged(number, limit=1):
+        return True
+    if context.rules.labels and context.replicas.changes.relabelled(number, limit=1):
         return True
     return bool(context.pending.intents(number))
 

@@ -30,16 +30,15 @@ from archiver.facts.destination import (
 from archiver.facts.replica import MessageKey, Outgoing, Replica, ReplicaFolder, SelectedFolder
 from archiver.mail.content import internaldate_seconds, same_moment
 from archiver.mail.counts import counted
-from archiver.mail.flags import respelled
-from archiver.mail.model import Flags
 from archiver.mail.uidset import UidSet
 from archiver.mail.unnumbered import NamedMessage, names_other_mail
 from archiver.replay.context import ARRIVAL_SECONDS, JobFolder, ReplayContext, ReplayJob
-from archiver.replay.flag_merge import DELETED, NO_FLAGS, change_of, grouped
+from archiver.replay.flag_merge import DELETED, NO_FLAGS, all_respelled, change_of, grouped
 from archiver.replay.send.append import Sender
 from archiver.replay.send.copies import Copies
+from archiver.replay.send.labels import follow_labels
 from archiver.replay.send.match import MessageMatcher, UnclaimedMessages
-from archiver.replay.send.outcomes import open_folder
+from archiver.replay.send.outcomes import open_or_create
 from archiver.replay.send.prepare import batches
 from archiver.replay.send.resolve import IntentResolver, copied, note_lost_connection
 from archiver.replay.send.twins import end_attempts, note_twins
@@ -80,7 +79,7 @@ class FolderSync(Struct):
         self.context.control.check_stop()
         began = self.context.control.now()
         self.context.control.progress(Working(self.job.name))
-        opened = open_folder(self.context, self.destination, self.job)
+        opened = open_or_create(self.context, self.destination, self.job)
         folder = JobFolder(self.job, self._target(opened), opened)
         replicas = self.context.replicas.messages
         matcher = MessageMatcher(self.destination, self.context, self.job)
@@ -99,6 +98,7 @@ class FolderSync(Struct):
             words = f"{counted(copies.restored, 'message')} gone from the source and brought back"
             self.context.control.progress(Noted(f'destination folder "{self.job.name}": {words}'))
         self.follow_flags(folder)
+        follow_labels(self.context, self.destination, folder)
         if copies.appended or self._moved(opened):
             self._look_closer(folder, matcher)
             state = TargetStateFact(
@@ -120,7 +120,8 @@ class FolderSync(Struct):
     def _next_folder(self, folder: JobFolder) -> bytes | None:
         """The folder to open next, if all that is left to do in this one is to look at what was sent."""
         changes = self.context.replicas.changes
-        if self.context.rules.include_vanished or changes.reflagged(folder.number, limit=1):
+        rules = self.context.rules
+        if rules.labels or rules.include_vanished or changes.reflagged(folder.number, limit=1):
             return None
         if changes.attempts(folder.number) or changes.twins(folder.number):
             return None
@@ -370,11 +371,11 @@ class FolderSync(Struct):
 
     def _follow(self, folder: JobFolder, replicas: Sequence[Replica]) -> None:
         spelling = {replica.uid: replica.message.flags | replica.source_flags for replica in replicas}
-        now = _respelled(self.destination.flags(spelling.keys()), spelling)
+        now = all_respelled(self.destination.flags(spelling.keys()), spelling)
         there = [replica for replica in replicas if replica.uid in now]
         changes = {replica.uid: change_of(replica, now[replica.uid], folder.opened) for replica in there}
         groups = grouped(changes)
-        shown = now | (_respelled(self.destination.store(groups), spelling) if groups else {})
+        shown = now | (all_respelled(self.destination.store(groups), spelling) if groups else {})
         for replica in there:
             flags = shown[replica.uid]
             change = changes[replica.uid]
@@ -394,7 +395,3 @@ class FolderSync(Struct):
     def _flush(self) -> None:
         facts, self._facts = self._facts, []
         self.context.recorder.write(facts)
-
-
-def _respelled(shown: Mapping[int, Flags], spelling: Mapping[int, Flags]) -> dict[int, Flags]:
-    return {uid: respelled(flags, spelling[uid]) for uid, flags in shown.items()}

@@ -1,8 +1,8 @@
 """The report of a run as a value, and as JSON.
 
 Each folder has an equation that must hold (on server = stored + excluded + quarantined; and at a destination:
-stored = replayed + already there + refused + removed + pending), and every message that is not where it should be
-is listed. The exit code follows from the same numbers.
+stored = replayed + already there + refused + removed + pending + left out), and every message that is not where it
+should be is listed. The exit code follows from the same numbers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from archiver.report.units import COUNTS
 FORMAT = "archiver-report/1"
 Status = Literal["complete", "incomplete", "failed"]
 
-_AT_DESTINATION = ("replayed", "already_there", "refused", "removed", "pending", "restored", "accepted")
+_AT_DESTINATION = ("replayed", "already_there", "refused", "removed", "pending", "restored", "accepted", "left_out")
 #: The beginning of the advice for a message whose loss was accepted.
 ACCEPTED = "a person accepted"
 
@@ -53,8 +53,9 @@ class Notice(Struct, frozen=True):
     stayed because another account counts on them; "doubtful": `count` messages in files could be read in another
     way; "received": `count` messages were fetched by a protocol without dates; "by-digest": `count` messages have
     no UIDL that can be relied on; "rights": the destination did not give the access rights of `count` users to a
-    folder; "admin": an admin who opened the mailbox sees no folder but INBOX (`folder` is empty);
-    or "empty": the source shows no message in any folder, in `check` alone (`folder` is empty)."""
+    folder; "left-out": `count` messages of a folder are not replayed; "admin": an admin who opened the mailbox sees
+    no folder but INBOX (`folder` is empty); or "empty": the source shows no message in any folder, in `check` alone
+    (`folder` is empty)."""
 
     folder: str
     kind: Literal[
@@ -67,6 +68,7 @@ class Notice(Struct, frozen=True):
         "received",
         "by-digest",
         "rights",
+        "left-out",
         "admin",
         "empty",
     ]
@@ -226,6 +228,24 @@ def pending_failures(tallies: Sequence[ReplicaTally], errors: Mapping[str, str])
     return failures
 
 
+def missing_failures(tallies: Sequence[ReplicaTally], labels: str) -> list[Failure]:
+    """Folders that are not replayed by themselves, with messages that no replayed folder has."""
+    advice = 'run again, in case they have just come; otherwise set [replay] labels = "folders"'
+    return [
+        Failure(
+            printable(each.folder),
+            None,
+            "replay",
+            f"{counted(each.pending, 'message is', 'messages are')} not in All Mail, so with [replay] labels = "
+            f'"{labels}" not at the destination',
+            None,
+            advice,
+        )
+        for each in tallies
+        if each.pending
+    ]
+
+
 def twin_failures(losses: Sequence[Loss]) -> list[Failure]:
     """Every message that the destination stored twice: a run with duplicates is not complete."""
     return [
@@ -331,7 +351,7 @@ def _gap_there(tally: Tally, there: ReplicaTally | None) -> Iterator[Failure]:
         if tally.stored:
             yield Failure(name, None, "replay", "the folder is not mapped to one of the destination", None, again)
         return
-    terms = (there.replayed, there.already_there, there.refused, there.removed, there.pending)
+    terms = (there.replayed, there.already_there, there.refused, there.removed, there.pending, there.left_out)
     missing = tally.stored - sum(terms)
     if missing:
         yield Failure(

@@ -135,6 +135,21 @@ def gone_notices(stranded: Mapping[str, int]) -> list[Notice]:
     ]
 
 
+def left_out_notices(stored: Mapping[str, int]) -> list[Notice]:
+    """Folders whose messages are not replayed, by name, with their number."""
+    return [
+        Notice(
+            printable(name),
+            "left-out",
+            count,
+            f'folder "{printable(name)}": {counted(count, "message is", "messages are")} not in All Mail, and '
+            'with [replay] labels = "all-mail" not replayed',
+        )
+        for name, count in sorted(stored.items())
+        if count
+    ]
+
+
 def window_notice(name: str, shown: int, hidden: int) -> Notice:
     """The notice about a folder that shows `shown` messages, and no longer shows `hidden` that the archive has."""
     return Notice(name, "window", shown, window_words(name, shown, hidden))

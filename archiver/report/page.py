@@ -30,6 +30,7 @@ _STEPS = {"fetch": "Not archived", "replay": "Not delivered", "verify": "Found b
 _LOSSES = {
     "flags": "Flags or keywords were not kept",
     "internaldate": "The date of arrival was not kept",
+    "labels": "The destination does not keep these labels",
     "repaired": "Sent in a repaired form that the destination accepts",
     "rewritten": "The destination rewrote the header",
     "cut": "The destination shows only the beginning of the message, although all of it was sent",

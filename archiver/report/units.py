@@ -30,6 +30,7 @@ _DELIVERY = (
     "refused",
     "removed",
     "pending",
+    "left_out",
     "restored",
     "verified",
     "differences",
@@ -77,11 +78,11 @@ def missing(row: Row) -> int:
 
 def undelivered(row: Row) -> int:
     """How many messages are missing in the destination's equation: stored = replayed + already there + refused +
-    removed + pending. 0 if there is no destination."""
+    removed + pending + left out. 0 if there is no destination."""
     there = row["destination"]
     if there is None:
         return 0
-    terms = ("replayed", "already_there", "refused", "removed", "pending")
+    terms = ("replayed", "already_there", "refused", "removed", "pending", "left_out")
     return int(row["stored"] - sum(there[name] for name in terms))
 
 

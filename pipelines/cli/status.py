@@ -236,12 +236,13 @@ def _there(archive: Archive, held: Sequence[Tally]) -> Fields | None:
     settings, number = archive.settings.destination, archive.destination_number
     if settings is None:
         return None
-    replicas, chosen = archive.catalog.replicas, {each.folder.name for each in archive.chosen_folders()}
+    replicas, chosen = archive.catalog.replicas, {each.folder.name for each in archive.replayed_folders()}
     mapped = () if number is None else replicas.folders.tallies(number, None)
+    left_out = [each for each in archive.left_out() if each.pending]
     refused = [] if number is None else [each for each in replicas.pending.refused(number) if each.folder in chosen]
     known = {each.folder for each in mapped}
     waiting = [not_mapped(each) for each in held if each.name in chosen - known and each.stored]
-    tallies = [*(each for each in mapped if each.folder in chosen), *waiting]
+    tallies = [*(each for each in mapped if each.folder in chosen), *waiting, *left_out]
     if number is None and not tallies:
         return None
     folders = [

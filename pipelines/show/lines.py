@@ -39,6 +39,7 @@ def destination_equation(totals: Row) -> str:
     terms += [f"{there['refused']:,} refused"] if there["refused"] else []
     terms += [f"{there['removed']:,} removed there"] if there["removed"] else []
     terms += [f"{there['pending']:,} not sent yet"] if there["pending"] else []
+    terms += [f"{there['left_out']:,} in folders left out"] if there["left_out"] else []
     restored = f"; {there['restored']:,} brought back that are gone from the source" if there["restored"] else ""
     checked = f"; {there['verified']:,} compared and equal" if there["verified"] else ""
     differing = f", {there['differences']:,} differ" if there["differences"] else ""
@@ -48,6 +49,7 @@ def destination_equation(totals: Row) -> str:
 
 _LOST = {
     "flags": "the destination does not keep the flags {detail}",
+    "labels": "the destination does not keep the labels {detail}",
     "internaldate": "the destination does not keep the INTERNALDATE",
     "repaired": "a repaired copy was sent ({detail})",
     "twin": "stored twice, because the first answer came too late (UIDs there: {detail})",

@@ -19,6 +19,7 @@ from archiver.account.replay import map_rules
 from archiver.catalog.port import Catalog
 from archiver.config.load import Settings
 from archiver.destination.folder_map.not_ours import NotOurs, OurCopies, not_ours
+from archiver.destination.folder_map.replayed import is_replayed, require_all_mail
 from archiver.errors import ArchiverError, ConfigError
 from archiver.facts.replica import DestinationFolders
 from archiver.imap.capabilities import ServerFacts
@@ -26,6 +27,7 @@ from archiver.mail.folder_names import printable
 from archiver.mail.model import Folder, KnownFolder, Listed
 from archiver.replay.create_folders import Recorded, map_of
 from archiver.replay.identify import IdentityAnswer
+from archiver.replay.send.labels import require_labels
 from pipelines.failures import logged
 from pipelines.show.preview_token import TokenPreview, preview_token
 from pipelines.show.provider import provider_to_json
@@ -127,6 +129,8 @@ def preview_destination(account: Account, source: AtSource, answer: IdentityAnsw
             found = replace(found, server=connection.facts)  # with the list comes the answer to ID
             found = replace(found, free_octets=connection.free_octets(), append_limit=listed.append_limit)
             number = known_number(settings, catalog)
+            if settings.replay.labels == "labels":
+                require_labels(connection)
             try:
                 look_at_both(settings, catalog, source.listed, connection, listed, answer, STOP.control())
                 meeting = look_at_meeting(settings, catalog, connection, listed, answer)
@@ -158,7 +162,9 @@ def _compared(
 ) -> DestinationPreview:
     """Add the folder map and what the destination holds. Folders of the archive keep their numbers."""
     numbers = {raw: each.number for raw, each in catalog.account.folders().items()} if catalog else {}
-    known = [KnownFolder(numbers.get(folder.raw, -number), folder, "") for number, folder in enumerate(chosen, 1)]
+    labels = preview.settings.replay.labels
+    replayed = [each for each in chosen if is_replayed(each, labels)]
+    known = [KnownFolder(numbers.get(folder.raw, -number), folder, "") for number, folder in enumerate(replayed, 1)]
     recorded: Recorded = {}
     holding: OurCopies = {}
     if catalog is not None and number is not None:
@@ -172,6 +178,7 @@ def _compared(
         not_ours=not_ours(listed, holding, rules.prefix),
         compared=catalog is not None,
     )
+    require_all_mail(chosen, labels)
     folder_map = map_of(known, listed, rules, recorded)
     folders = tuple(
         FolderPlace(

@@ -107,11 +107,12 @@ def exported_table(folders: Sequence[Row], totals: Row) -> Table:
     return table
 
 
+_EQUATION = ("replayed", "already_there", "refused", "removed", "pending", "left_out")
 _THERE = (
-    *("replayed", "already_there", "refused", "removed", "pending"),
+    *_EQUATION,
     *("restored", "verified", "differences", "accepted"),
 )
-_THERE_TITLES = {"already_there": "already there", "restored": "brought back"}
+_THERE_TITLES = {"already_there": "already there", "restored": "brought back", "left_out": "left out"}
 _ALWAYS_THERE = frozenset({"replayed", "already_there", "verified"})
 
 
@@ -143,7 +144,7 @@ def destination_table(folders: Sequence[Row], totals: Row, *, every: bool) -> Ta
 def is_delivered(row: Row) -> bool:
     """Whether the destination's equation accounts for every stored message, and none is pending or differs."""
     there = row["destination"]
-    terms = sum(there[name] for name in ("replayed", "already_there", "refused", "removed", "pending"))
+    terms = sum(there[name] for name in _EQUATION)
     return bool(row["stored"] == terms and not there["pending"] and not there["differences"])
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
-from archiver.mail.folder_names import encode_name
+from archiver.mail.folder_names import decode_name, encode_name
 from tests.accounts import mail
-from tests.servers.scripted import DESTINATION, FULL, ScriptedFolder, ScriptedMessage
+from tests.servers.scripted import DESTINATION, FULL, ScriptedFolder, ScriptedMessage, ScriptedServer
 
 #: Gmail has neither OBJECTID nor QRESYNC.
 GMAIL = (*(each for each in FULL if each not in ("OBJECTID", "QRESYNC")), "X-GM-EXT-1")
@@ -52,6 +53,7 @@ class Gmail:
         for label in labels:
             self._of(label)
         self.all = self.folders[ALL_MAIL]
+        self._places: dict[tuple[int, str], int] = {}
         for each in messages:
             self.add(each)
 
@@ -63,8 +65,9 @@ class Gmail:
 
     def add(self, each: ScriptedMessage) -> None:
         """New mail."""
-        for folder in (self.all, *map(self._of, sorted(each.labels))):
-            folder.add(each)
+        self.all.add(each)
+        for label in sorted(each.labels):
+            (self._places[id(each), label],) = self._of(label).add(each)
 
     def relabel(self, uid: int, *labels: str) -> None:
         """Give a message of All Mail other labels: it comes into folders and leaves others, and its MODSEQ rises in
@@ -73,13 +76,37 @@ class Gmail:
         before = each.labels
         self.all.relabel(uid, labels)
         for label in sorted(each.labels - before):
-            self._of(label).add(each)
+            (self._places[id(each), label],) = self._of(label).add(each)
         for label in sorted(before - each.labels):
-            folder = self._of(label)
-            folder.expunge([its for its, other in folder.messages.items() if other is each])
-        for folder in self.folders.values():
-            if any(other is each for other in folder.messages.values()):
-                each.modseq = folder.highestmodseq = max(each.modseq, folder.facts()["HIGHESTMODSEQ"]) + 1
-        for folder in self.folders.values():
-            if any(other is each for other in folder.messages.values()):
-                folder.highestmodseq = max(folder.highestmodseq or 0, each.modseq)
+            self._of(label).expunge([self._places.pop((id(each), label))])
+        shown_in = [self.all, *map(self._of, each.labels)]
+        each.modseq = 1 + max(folder.highestmodseq or 0 for folder in shown_in)
+        for folder in shown_in:
+            folder.highestmodseq = each.modseq
+
+
+class GmailServer(ScriptedServer):
+    """Gmail as a destination: a message that gets a label is in the folder of that label, too."""
+
+    def __init__(self, **how: Any) -> None:
+        self.gmail = Gmail()
+        super().__init__(self.gmail.folders, **{"capabilities": GMAIL_DESTINATION, "writable": True, **how})
+
+    def relabel(self, folder: ScriptedFolder, uid: int, labels: frozenset[str]) -> None:
+        with self.changing:
+            if folder is not self.gmail.all:
+                super().relabel(folder, uid, labels)
+                return
+            self.gmail.folders.update(self.folders)
+            for raw, each in self.folders.items():
+                if each.label is None and raw not in OWN:
+                    each.label = decode_name(raw)
+            self.gmail.relabel(uid, *labels)
+            self.folders = {**self.folders, **self.gmail.folders}
+
+    def labelled(self, folder: bytes = ALL_MAIL) -> dict[bytes, frozenset[str]]:
+        """The labels of a folder's messages, by their octets, each of which is there once."""
+        messages = list(self.folders[folder].messages.values())
+        found = {each.octets: each.labels for each in messages}
+        assert len(found) == len(messages)
+        return found

@@ -221,6 +221,10 @@ class ScriptedServer:
             self._uidvalidity = max([self._uidvalidity, *taken]) + 1
             return self._uidvalidity
 
+    def relabel(self, folder: ScriptedFolder, uid: int, labels: frozenset[str]) -> None:
+        """Give a message other labels (Gmail's)."""
+        folder.relabel(uid, labels)
+
     def largest_unasked(self) -> float:
         """How large a literal may be that comes without being asked for (RFC 7888)."""
         if "LITERAL+" in self.capabilities:

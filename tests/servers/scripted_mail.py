@@ -237,10 +237,13 @@ def ranges(uids: Iterable[int]) -> bytes:
     return b",".join(b"%d" % low if low == high else b"%d:%d" % (low, high) for low, high in found)
 
 
-def fetch_rows(folder: ScriptedFolder, uid: int, items: list[bytes]) -> Iterator[bytes]:
-    """The untagged FETCH rows for a message, its oddity applied where it concerns the row alone."""
+def fetch_rows(
+    folder: ScriptedFolder, uid: int, items: list[bytes], sequence: int | None = None
+) -> Iterator[bytes]:
+    """The untagged FETCH rows for a message, its oddity applied where it concerns the row alone. `sequence` is its
+    number, if the caller knows it."""
     message = folder.messages[uid]
-    sequence = folder.uids.index(uid) + 1
+    sequence = folder.uids.index(uid) + 1 if sequence is None else sequence
     facts, body = _facts(uid, message, items, folder.label), _body(uid, message, items)
     if not body:
         yield b"* %d FETCH (%s)\r\n" % (sequence, b" ".join(facts))

@@ -404,13 +404,14 @@ class Session:
         odd = {folder.messages[uid].fetch for uid in uids} if bodies else set()
         if "no" in odd:
             raise Refused(b"NO [UNAVAILABLE] UID FETCH Server error while fetching messages")
+        numbers = {uid: number for number, uid in enumerate(folder.uids, 1)}
         for uid in uids:
-            self._message(folder, uid, items, bodies)
+            self._message(folder, uid, items, bodies, numbers[uid])
         if "no-at-end" in odd:
             raise Refused(b"NO Some messages could not be FETCHed (Failure)")
         return b"OK FETCH completed"
 
-    def _message(self, folder: ScriptedFolder, uid: int, items: list[bytes], bodies: bool) -> None:
+    def _message(self, folder: ScriptedFolder, uid: int, items: list[bytes], bodies: bool, number: int) -> None:
         oddity = folder.messages[uid].fetch if bodies else ""
         if oddity == "no-partway":
             raise Refused(b"NO [UNAVAILABLE] UID FETCH Server error while fetching messages")
@@ -419,7 +420,7 @@ class Session:
             self.stream.end()
         if oddity == "no-at-end":
             return
-        for row in fetch_rows(folder, uid, items):
+        for row in fetch_rows(folder, uid, items, number):
             if oddity == "short-literal":
                 self.stream.send(row[: len(row) - len(folder.messages[uid].octets) // 2 - 3])
                 self.stream.end()

@@ -286,7 +286,7 @@ class Writing:
             before = folder.messages[uid].labels
             after = before | labels if sign == b"+" else before - labels if sign == b"-" else labels
             if after != before:
-                folder.relabel(uid, after)
+                self._session.server.relabel(folder, uid, after)
         return b"OK STORE completed"
 
     def do_expunge(self, tag: bytes, arguments: bytes) -> bytes:

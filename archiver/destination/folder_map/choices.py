@@ -13,7 +13,7 @@ from typing import Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
-from archiver.destination.folder_map.names import DestinationNames, Levels, TargetName, is_inbox
+from archiver.destination.folder_map.names import ALL, DestinationNames, Levels, TargetName, is_inbox
 from archiver.destination.folder_map.special_use import NAMES, special_name
 from archiver.mail.folder_names import canonical_raw
 from archiver.mail.model import INBOX, Folder
@@ -25,10 +25,12 @@ name."""
 
 class MapRules(Struct, frozen=True):
     """The rules of the account file. `rename` maps a source folder's name to the destination's, both with "/"
-    between levels; children follow. `prefix`: the folder that everything goes below, "" for none."""
+    between levels; children follow. `prefix`: the folder that everything goes below, "" for none. `into_all`: All
+    Mail may go into All Mail there, although that shows mail of other folders (Gmail)."""
 
     rename: Mapping[str, str]
     prefix: str = ""
+    into_all: bool = False
 
 
 class Choice(Struct, frozen=True):
@@ -70,6 +72,7 @@ class Chooser:
         matched = ((each.raw, self._matching(source_path(each))) for each in folders)
         self._rules = {raw: rule for raw, rule in matched if rule}
         self._uses = {} if self._prefix else self._holders(folders)
+        self._into_all = rules.into_all and not self._prefix
 
     @property
     def uses(self) -> Mapping[bytes, str]:
@@ -108,6 +111,8 @@ class Chooser:
         own = self._own(folder, None if parent and parent.moved else parent, attempt)
         listed = own.place.raw in self._names.listed
         use = self._uses.get(folder.raw)
+        if self._into_all and folder.special_use == ALL and (view := self._names.all_mail):
+            yield Choice(folder, _at(view), "announced", "special-use \\All", moved=view.path != own.place.path)
         counterpart = self._names.of_use(use) if use else None
         if use and counterpart and (self._names.announces_uses or not listed):
             sure = self._names.announces_uses and folder.special_use == use

@@ -12,7 +12,7 @@ from itertools import count
 from msgspec import Struct
 
 from archiver.destination.folder_map.choices import Choice, Chooser, MapRules, source_path
-from archiver.destination.folder_map.names import VIEWS, DestinationNames, Levels
+from archiver.destination.folder_map.names import ALL, VIEWS, DestinationNames, Levels
 from archiver.destination.folder_map.special_use import folded
 from archiver.facts.replica import DestinationFolders
 from archiver.mail.folder_names import canonical_raw, encode_name
@@ -66,7 +66,7 @@ def map_folders(
     choices = _Placing(sources.values(), chooser, names).choices()
     uses = {choices[raw].place.raw: use for raw, use in chooser.uses.items() if not names.has_use(use)}
     mapped = tuple(_mapped(choices[raw], names, uses) for raw in sorted(choices, key=_inbox_first))
-    problems = (*_empty(chooser), *_clashes(choices), *_views(mapped, names))
+    problems = (*_empty(chooser), *_clashes(choices), *_views(mapped, names, rules))
     return FolderMap(mapped, problems, (*_unused(chooser), *_look_alikes(mapped, names)))
 
 
@@ -203,9 +203,11 @@ def _clashes(choices: Choices) -> Iterator[str]:
             )
 
 
-def _views(mapped: Iterable[MappedFolder], names: DestinationNames) -> Iterator[str]:
+def _views(mapped: Iterable[MappedFolder], names: DestinationNames, rules: MapRules) -> Iterator[str]:
     for each in mapped:
         listed = names.listed.get(each.raw)
+        if rules.into_all and listed and listed.special_use == each.folder.special_use == ALL:
+            continue
         if listed and listed.attributes & VIEWS:
             yield (
                 f'"{each.folder.name}" would go into "{"/".join(each.path)}" of the destination, which shows mail '

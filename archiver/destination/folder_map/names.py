@@ -28,8 +28,11 @@ from archiver.mail.model import INBOX, Folder
 
 Levels = tuple[str, ...]
 
+#: The special use of the folder that shows all mail.
+ALL = "\\all"
+
 #: Folders that show mail of other folders (RFC 6154) and so have none of their own.
-VIEWS = frozenset({"\\all", "\\flagged", "\\important"})
+VIEWS = frozenset({ALL, "\\flagged", "\\important"})
 
 _INBOX_PATH = ("INBOX",)
 
@@ -89,6 +92,11 @@ class DestinationNames:
     def of_use(self, use: str) -> Folder | None:
         """The one folder of that use. If no uses are announced at all, the folder with the best name for it."""
         return self._of_use.get(use)
+
+    @property
+    def all_mail(self) -> Folder | None:
+        """The folder that shows all mail, if there is one that can be opened."""
+        return next((each for each in self.listed.values() if each.special_use == ALL and each.selectable), None)
 
     def _found_by_use(self, use: str) -> Folder | None:
         ours = [folder for folder in self.listed.values() if _holds(folder) and folder.raw != INBOX]

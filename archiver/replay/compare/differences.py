@@ -8,6 +8,7 @@ from archiver.facts.replica import Replica
 from archiver.mail.content import internaldate_seconds, same_moment
 from archiver.mail.flags import respelled
 from archiver.mail.model import Attributes
+from archiver.replay.flag_merge import labels_to_replay
 
 _REWRITTEN = ("line-ends", "headers")
 _ALTERED = ("cut", "other")
@@ -24,8 +25,8 @@ def by_uid(rows: Iterable[Attributes]) -> dict[int, Attributes]:
     return seen
 
 
-def differences(replica: Replica, seen: Attributes) -> Iterator[tuple[str, str, str]]:
-    """(what, expected, found) for all that can be compared without the octets."""
+def differences(replica: Replica, seen: Attributes, *, labels: bool = False) -> Iterator[tuple[str, str, str]]:
+    """(what, expected, found) for all that can be compared without the octets; `labels`: Gmail's were replayed."""
     sizes: set[int | None] = {replica.message.size, replica.message.crlf_size}
     is_cut = replica.likeness == "cut" and seen.size not in sizes  # it may be shown whole by now
     if replica.repaired or replica.likeness in _REWRITTEN:
@@ -43,6 +44,11 @@ def differences(replica: Replica, seen: Attributes) -> Iterator[tuple[str, str, 
         shown = respelled(seen.flags, wanted)
         if shown != wanted:
             yield "flags", " ".join(sorted(wanted)), " ".join(sorted(shown))
+    if labels and replica.message.labels is not None and replica.message.labels != replica.source_labels:
+        wanted = labels_to_replay(replica.message.labels) - replica.lost_labels
+        shown = respelled(seen.labels or frozenset(), wanted)
+        if shown != wanted:
+            yield "labels", ", ".join(sorted(wanted)), ", ".join(sorted(shown))
 
 
 def octets_differ(replica: Replica, seen: Attributes, how: str) -> Iterator[tuple[str, str, str]]:
@@ -67,8 +73,9 @@ def advice(replica: Replica, what: str) -> str:
 
 
 def changed_there(replica: Replica, seen: Attributes) -> bool:
-    """Whether the destination's user changed its flags."""
-    return seen.flags is not None and respelled(seen.flags, replica.flags) != replica.flags
+    """Whether the destination's user changed its flags, or its labels since they were replayed."""
+    pairs = ((seen.flags, replica.flags), (seen.labels, replica.labels))
+    return any(now is not None and then is not None and respelled(now, then) != then for now, then in pairs)
 
 
 def was_rewritten(replica: Replica, how: str | None) -> bool:

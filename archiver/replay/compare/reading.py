@@ -67,9 +67,9 @@ def count_as_compared(
 
 
 class CopyReader(Struct):
-    """Compares the copies of an account over one connection. What is found is added to `result`. `proven` are the
-    UIDs of copies that are as recorded, by the number of their folder; `doubtful` are the numbers of folders with a
-    copy that is not, or is gone."""
+    """Compares the copies of an account over one connection; `labels`: Gmail's were replayed, too. What is found is
+    added to `result`. `proven` are the UIDs of copies that are as recorded, by the number of their folder;
+    `doubtful` are the numbers of folders with a copy that is not, or is gone."""
 
     connection: DestinationReader
     store: MessageStore
@@ -78,6 +78,7 @@ class CopyReader(Struct):
     result: DestinationCheck
     counts: Mapping[int, Mapping[int, ReplicaCount]]
     deep: bool = False
+    labels: bool = False
     proven: dict[int, set[int]] = field(default_factory=dict)
     doubtful: set[int] = field(default_factory=set)
 
@@ -171,9 +172,15 @@ class CopyReader(Struct):
             assert each.folder.compared is not None
             if not all_are_there(each.folder.compared, looked):
                 return False
-            if any(any(differences(replica, seen[replica.uid])) for replica in self._changed(each, seen)):
+            if any(
+                any(differences(replica, seen[replica.uid], labels=self.labels))
+                for replica in self._changed(each, seen)
+            ):
                 return False
-        return all(replica.uid in seen and not any(differences(replica, seen[replica.uid])) for replica in replicas)
+        return all(
+            replica.uid in seen and not any(differences(replica, seen[replica.uid], labels=self.labels))
+            for replica in replicas
+        )
 
     def _changed(self, each: ComparedFolder, seen: Mapping[int, Attributes]) -> Iterable[Replica]:
         """The copies among these messages."""
@@ -226,7 +233,7 @@ class CopyReader(Struct):
         for replica in window:
             if (name := names.get(replica.folder)) is None:
                 # Nobody asks for it in this run, but a later one may rely on what is recorded.
-                if replica.uid not in seen or any(differences(replica, seen[replica.uid])):
+                if replica.uid not in seen or any(differences(replica, seen[replica.uid], labels=self.labels)):
                     self.doubtful.add(folder)
                 else:
                     proven.add(replica.uid)
@@ -236,7 +243,7 @@ class CopyReader(Struct):
                 check.removed += 1
                 self.doubtful.add(folder)
                 continue
-            found = list(differences(replica, seen[replica.uid]))
+            found = list(differences(replica, seen[replica.uid], labels=self.labels))
             how = octets.get(replica.uid)
             if how is not None and not replica.accepted and not any(what == "octets" for what, *_ in found):
                 found += octets_differ(replica, seen[replica.uid], how)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from msgspec import Struct, field
 
+from archiver.mail.counts import counted
+
 #: The difference of messages and folders that the destination does not have.
 NOT_REPLAYED = "not replayed"
 
@@ -43,6 +45,14 @@ class DestinationCheck(Struct):
     deep: bool
     folders: dict[str, FolderCheck] = field(default_factory=dict)
     differences: list[Difference] = field(default_factory=list)
+
+    def add_missing(self, name: str, count: int) -> None:
+        """Add a folder that is not replayed by itself, so many of whose messages no replayed folder has."""
+        check = self.folders.setdefault(name, FolderCheck())
+        check.differences += count
+        if count:
+            what = counted(count, "message")
+            self.differences.append(Difference(name, None, None, NOT_REPLAYED, what, "none"))
 
     @property
     def exit_code(self) -> int:

@@ -49,7 +49,7 @@ class DestinationVerifier(Struct):
     With a `recorder` it is recorded what was compared, and what has not changed since is not read again.
     `compares_rights`: without a recorder the access rights that were given are compared, too.
     `unchanged` are the numbers of folders that had the recorded status when the replay step listed them, and that
-    it left alone.
+    it left alone. `labels`: Gmail's labels were replayed, too.
     """
 
     connection: Connection
@@ -62,6 +62,7 @@ class DestinationVerifier(Struct):
     recorder: Recorder | None = None
     unchanged: Collection[int] = ()
     compares_rights: bool = False
+    labels: bool = False
 
     def run(self, folders: Sequence[KnownFolder]) -> DestinationCheck:
         """Compare all copies of `folders`; a difference does not stop it. The destination is not contacted if
@@ -110,7 +111,9 @@ class DestinationVerifier(Struct):
         counts: Mapping[int, Mapping[int, ReplicaCount]],
     ) -> None:
         statuses = self._statuses(destination)
-        reader = CopyReader(destination, self.store, self.catalog, self.control, result, counts, self.deep)
+        reader = CopyReader(
+            destination, self.store, self.catalog, self.control, result, counts, self.deep, self.labels
+        )
         read: list[ComparedFolder] = []
         for each in there:
             status = statuses.get(each.folder.raw)

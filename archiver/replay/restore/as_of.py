@@ -8,7 +8,7 @@ the destination is left as it is.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -62,6 +62,10 @@ class PastPending(Struct):
             if left := [each for each in batch if each.key not in covered]:
                 return left
         return []
+
+    def without_equal(self, folders: Collection[int], among: Collection[int]) -> Mapping[int, int]:
+        """How many messages that `folders` held then have octets that no message of the folders `among` had."""
+        return self.then.replicas.pending.without_equal(folders, among)
 
     def intents(self, folder: int) -> Sequence[Intent]:
         """Messages whose APPEND has an unknown outcome."""

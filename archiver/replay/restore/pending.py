@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -39,6 +39,10 @@ class ChosenPending:
             if left := self._left(target, [each for folder, each in part if folder in folders]):
                 return left
         return []
+
+    def without_equal(self, folders: Collection[int], among: Collection[int]) -> Mapping[int, int]:
+        """How many messages of each of `folders` have octets that no message of the folders `among` has."""
+        return self._now.without_equal(folders, among)
 
     def intents(self, target: int) -> Sequence[Intent]:
         """Messages whose APPEND has an unknown outcome; those that were chosen as they were sent."""

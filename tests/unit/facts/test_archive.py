@@ -131,6 +131,7 @@ def test_every_kind_of_fact_has_its_own_name() -> None:
         "granted",
         "headers",
         "intent",
+        "labelled",
         "labels",
         "mapped",
         "marked",

@@ -82,6 +82,7 @@ def test_the_terms_of_the_equation_at_the_destination() -> None:
             "pending": 1,
             "restored": 0,
             "accepted": 0,
+            "left_out": 0,
             "verified": 4,
             "differences": 1,
         },
@@ -94,6 +95,7 @@ def test_the_terms_of_the_equation_at_the_destination() -> None:
             "pending": 0,
             "restored": 0,
             "accepted": 0,
+            "left_out": 0,
             "verified": 5,
             "differences": 0,
         },
@@ -106,6 +108,7 @@ def test_the_terms_of_the_equation_at_the_destination() -> None:
         "pending": 1,
         "restored": 0,
         "accepted": 0,
+        "left_out": 0,
         "verified": 9,
         "differences": 1,
     }

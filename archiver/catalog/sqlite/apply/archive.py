@@ -32,7 +32,7 @@ from archiver.facts.archive import (
     StateFact,
     StoredFact,
 )
-from archiver.facts.destination import CopiedFact, ReflaggedFact, RefusedFact
+from archiver.facts.destination import CopiedFact, LabelledFact, ReflaggedFact, RefusedFact
 from archiver.mail.model import UNSELECTABLE
 
 
@@ -66,7 +66,7 @@ def _about(fact: Fact) -> Sequence[tuple[int, ...]]:
         return ((fact.epoch, fact.uid),)
     if isinstance(fact, CopiedFact):
         return (fact.target, fact.target_uid), (fact.target, fact.epoch, fact.uid)
-    if isinstance(fact, ReflaggedFact):
+    if isinstance(fact, (ReflaggedFact, LabelledFact)):
         return ((fact.target, fact.target_uid),)
     return ()
 

@@ -19,6 +19,7 @@ from archiver.facts.destination import (
     ComparedFact,
     CopiedFact,
     IntentFact,
+    LabelledFact,
     MappedFact,
     MarkedFact,
     ReflaggedFact,
@@ -223,6 +224,22 @@ def _reflagged(connection: sqlite3.Connection, _segment: Segment, facts: Sequenc
     connection.executemany(_REFLAG, rows)
 
 
+# NOTE: what the copy shows now has to be compared again.
+_LABEL = f"UPDATE copy SET source_labels = ?, labels = ?, lost_labels = ?, compared = NULL WHERE {_THIS_COPY}"
+
+
+def _labelled(connection: sqlite3.Connection, _segment: Segment, facts: Sequence[LabelledFact]) -> None:
+    rows = [
+        (
+            *(flags_to_text(labels) for labels in (fact.source_labels, fact.labels, fact.lost)),
+            fact.target,
+            fact.target_uid,
+        )
+        for fact in facts
+    ]
+    connection.executemany(_LABEL, rows)
+
+
 _REMOVE = f"UPDATE copy SET removed_at = ?, removed_by = ? WHERE {_THIS_COPY} AND removed_at IS NULL"
 _FORGET = f"DELETE FROM copy WHERE {_THIS_COPY}"
 
@@ -300,6 +317,7 @@ COPY_HANDLERS: Mapping[type[Any], Callable[[sqlite3.Connection, Segment, Sequenc
     TwinFact: _twins,
     RefusedFact: _refused,
     ReflaggedFact: _reflagged,
+    LabelledFact: _labelled,
     RemovedFact: _removed,
     MarkedFact: _marked,
     AcceptedFact: _accepted,

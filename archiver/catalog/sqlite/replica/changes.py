@@ -32,6 +32,11 @@ AND (({IS_PRESENT} AND folder.gone_at IS NULL) OR copy.how = 'restored')
 AND (message.flags != copy.source_flags OR copy.marked)
 ORDER BY copy.target_uid LIMIT :limit
 """
+_RELABELLED = f"""
+{REPLICAS} WHERE {_NEXT} AND {IS_PRESENT} AND message.labels IS NOT NULL
+AND message.labels IS NOT copy.source_labels
+ORDER BY copy.target_uid LIMIT :limit
+"""
 _DOUBTFUL = f"""
 SELECT {REPLICA}, {OUTGOING} FROM {MESSAGES} JOIN copy ON {OF_MESSAGE}
 WHERE {_NEXT} AND {IS_WANTED} AND {IS_DOUBTFUL}
@@ -61,6 +66,12 @@ class SqlReplicaChanges:
         values = {"target": target, "after": after, "limit": -1 if limit is None else limit}
         with self._database.reading() as connection:
             return replicas(connection.execute(_REFLAGGED, values))
+
+    def relabelled(self, target: int, *, after: int = 0, limit: int | None = None) -> Sequence[Replica]:
+        """The next `limit` replicas after the UID `after` whose message has other labels than were replayed."""
+        values = {"target": target, "after": after, "limit": -1 if limit is None else limit}
+        with self._database.reading() as connection:
+            return replicas(connection.execute(_RELABELLED, values))
 
     def doubtful(self, target: int, *, after: int, limit: int) -> Sequence[tuple[Replica, Outgoing]]:
         """The next `limit` replicas after the UID `after` whose size differs from what was sent and whose octets

@@ -53,14 +53,15 @@ AND copy.run = :run AND copy.how = 'restored' AND NOT {IS_PRESENT}
 GROUP BY epoch.folder
 """
 _ODD = f"""
-SELECT folder.path, copy.uid, copy.lost, copy.repaired, copy.dated, copy.likeness, copy.accepted_at IS NOT NULL
+SELECT folder.path, copy.uid, copy.lost, copy.repaired, copy.dated, copy.likeness, copy.accepted_at IS NOT NULL,
+    copy.lost_labels
 FROM {MESSAGES}
 JOIN copy ON {OF_MESSAGE}
 JOIN target ON target.number = copy.target
 JOIN mapped ON {GOES_THERE}
 WHERE target.destination = ? AND target.ended_at IS NULL AND {IS_WANTED} AND copy.removed_at IS NULL
 AND (copy.lost != '[]' OR copy.repaired != '' OR NOT copy.dated
-    OR copy.likeness IN ('line-ends', 'headers', 'cut', 'other'))
+    OR copy.likeness IN ('line-ends', 'headers', 'cut', 'other') OR copy.lost_labels != '[]')
 ORDER BY folder.number, copy.uid
 """
 
@@ -98,10 +99,12 @@ _REWRITTEN = {
 
 
 def _losses_of(
-    lost: str, repaired: str, dated: int, likeness: str | None, accepted: int
+    lost: str, repaired: str, dated: int, likeness: str | None, accepted: int, labels: str | None
 ) -> Iterator[tuple[str, str]]:
     if lost != "[]":
         yield "flags", " ".join(json.loads(lost))
+    if labels not in (None, "[]"):
+        yield "labels", ", ".join(json.loads(str(labels)))
     if repaired:
         yield "repaired", repaired.replace(",", ", ")
     if not dated:

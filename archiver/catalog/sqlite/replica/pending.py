@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from archiver.catalog.sqlite.database import Database
@@ -34,6 +34,14 @@ JOIN target ON target.number = refusal.target
 JOIN mapped ON {GOES_THERE}
 WHERE target.destination = :destination AND target.ended_at IS NULL AND (:vanished OR {IS_PRESENT})
 ORDER BY refusal.epoch, refusal.uid
+"""
+_WITHOUT_EQUAL = f"""
+SELECT epoch.folder, count(*) FROM {MESSAGES}
+WHERE epoch.folder IN {any_of("folders")} AND {IS_PRESENT} AND NOT EXISTS (
+    SELECT 1 FROM message AS other JOIN epoch AS its ON its.number = other.epoch
+    WHERE other.digest = message.digest AND other.vanished_at IS NULL AND its.ended_at IS NULL
+    AND its.folder IN {any_of("among")}
+) GROUP BY epoch.folder
 """
 _VANISHED = f"{gone_from_source(twice=False)} ORDER BY copy.target_uid"
 
@@ -69,6 +77,12 @@ class SqlPendingMessages:
                 if len(found) == limit:
                     break
         return found
+
+    def without_equal(self, folders: Collection[int], among: Collection[int]) -> Mapping[int, int]:
+        """How many messages of each of `folders` have octets that no message of the folders `among` has."""
+        values = {"folders": json_list(folders), "among": json_list(among)}
+        with self._database.reading() as connection:
+            return dict(connection.execute(_WITHOUT_EQUAL, values).fetchall())
 
     def intents(self, target: int) -> Sequence[Intent]:
         """Messages whose APPEND has an unknown outcome, by epoch and UID."""

@@ -32,7 +32,7 @@ OF_MESSAGE = "copy.epoch = message.epoch AND copy.uid = message.uid"
 
 REPLICA = f"""copy.target_uid, copy.epoch, copy.how, copy.sent_digest, copy.size, copy.dated, copy.source_flags,
     copy.flags, copy.lost, copy.likeness, copy.repaired, copy.removed_at IS NOT NULL, copy.marked, folder.number,
-    copy.accepted_at IS NOT NULL, {STORED_MESSAGE}"""
+    copy.accepted_at IS NOT NULL, copy.source_labels, copy.labels, copy.lost_labels, {STORED_MESSAGE}"""
 REPLICAS = f"SELECT {REPLICA} FROM {MESSAGES} JOIN copy ON {OF_MESSAGE}"
 REPLICA_COLUMNS = REPLICA.count(",") + 1
 
@@ -138,7 +138,8 @@ def outgoing_of(row: Sequence[Any], sets: FlagSets) -> Outgoing:
 def replica_of(row: Sequence[Any], sets: FlagSets) -> Replica:
     """From the columns of `REPLICA`."""
     uid, epoch, how, sent_digest, size, dated, *rest = row
-    source_flags, flags, lost, likeness, repaired, removed, marked, folder, accepted, *message = rest
+    source_flags, flags, lost, likeness, repaired, removed, marked, folder, accepted, *labels_and_message = rest
+    source_labels, labels, lost_labels, *message = labels_and_message
     return Replica(
         uid=uid,
         epoch=epoch,
@@ -156,6 +157,9 @@ def replica_of(row: Sequence[Any], sets: FlagSets) -> Replica:
         marked=bool(marked),
         folder=folder,
         accepted=bool(accepted),
+        source_labels=None if source_labels is None else sets[source_labels],
+        labels=None if labels is None else sets[labels],
+        lost_labels=frozenset() if lost_labels is None else sets[lost_labels],
     )
 
 
