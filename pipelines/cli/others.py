@@ -5,7 +5,8 @@ None of it is imported for accounts that ask for none of it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from msgspec import Struct, field
 from archiver.control import utc_now
 from archiver.errors import ArchiveNotWritable, ArchiverError, worst
 from pipelines.cli.accounts import Accounts
-from pipelines.failures import foreseen
+from pipelines.failures import foreseen, logged
 from pipelines.outcome import AccountOutcome
 from pipelines.show.display import LogLine
 from pipelines.show.lines import difference_lines, failure_lines, folder_in
@@ -46,9 +47,10 @@ class Others:
     def announce(self) -> None:
         """Send the pings of the start."""
         if self._watched:
-            from pipelines.notify.deliver import announce
+            with self._harmless():
+                from pipelines.notify.deliver import announce
 
-            announce(self._verb, self._watched, self._terminal.problem)
+                announce(self._verb, self._watched, self._terminal.problem)
 
     def listening(self, listener: Listener) -> Listener:
         """The listener of the run, with what metrics need counted on the way."""
@@ -64,18 +66,28 @@ class Others:
             for each in results:
                 self._log(each)
         if self._watched:
-            from pipelines.notify.metrics import write_metrics
+            with self._harmless():
+                from pipelines.notify.metrics import write_metrics
 
-            write_metrics(self._results(results), self._counts, self._terminal.problem)
+                write_metrics(self._results(results), self._counts, self._terminal.problem)
 
     def tell(self, results: Sequence[Mapping[str, Any]], exit_code: int) -> None:
         """Send the notices and the pings of the end."""
         if self._watched:
-            from pipelines.notify.deliver import tell
-            from pipelines.notify.notice import Command
+            with self._harmless():
+                from pipelines.notify.deliver import tell
+                from pipelines.notify.notice import Command
 
-            command = Command(self._verb, self._began, utc_now(), exit_code)
-            tell(command, self._results(results), self._terminal.problem)
+                command = Command(self._verb, self._began, utc_now(), exit_code)
+                tell(command, self._results(results), self._terminal.problem)
+
+    @contextmanager
+    def _harmless(self) -> Iterator[None]:
+        """Whatever goes wrong here, the run has ended as it has: it is one line, and a bug keeps its traceback."""
+        try:
+            yield
+        except Exception as raised:
+            self._terminal.problem(f"notices: {logged(raised)}")
 
     def tell_error(self, raised: Exception) -> None:
         """An error ended the whole command: none of its accounts is complete."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from msgspec.structs import replace
 
-from archiver.errors import ConfigError, worst
+from archiver.errors import ArchiverError, ConfigError, worst
 from archiver.events import Noted
 from archiver.mail.counts import counted
 from archiver.report.document import ACCEPTED
@@ -154,7 +154,7 @@ def run_accounts_of(configs: Chosen, options: Options, workers: int | None, term
         accounts = load_accounts(configs, terminal)
         if options.steps == "replay":
             accounts = _with_destination(accounts, terminal)
-    except ConfigError as error:
+    except ArchiverError as error:
         tell_refused(verb, configs, error, terminal)
         raise
     sharing = sharing_of(accounts.settings)

@@ -17,7 +17,7 @@ from archiver.mail.counts import counted
 from pipelines.notify.apart import Delivery, deliver_all
 from pipelines.notify.channel import Channel
 from pipelines.notify.mail import Mail
-from pipelines.notify.notice import Command, Notice, notice_of, one_line, test_notice
+from pipelines.notify.notice import Command, Notice, notice_of, one_line, trial_notice
 from pipelines.notify.occasion import News, news_of, next_outcome, told_to
 from pipelines.notify.outcomes import Outcome, keep_outcomes, outcomes_in
 from pipelines.notify.ping import Ping
@@ -116,7 +116,7 @@ def try_out(watched: Sequence[Watched]) -> list[tuple[Group, str | ArchiverError
     deliveries: list[Delivery] = []
     for group in groups:
         channel = Ping(group.channel.url, "log") if isinstance(group.channel, Ping) else group.channel
-        deliveries.append((channel, test_notice(utc_now(), group.accounts)))
+        deliveries.append((channel, trial_notice(utc_now(), group.accounts)))
     return list(zip(groups, deliver_all(deliveries, is_stopped=_stopping()), strict=True))
 
 

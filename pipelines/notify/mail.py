@@ -93,6 +93,8 @@ def _problem(error: Exception) -> tuple[str, str | None]:
             return f"the server says: {_said(error)}", None
         case ssl.SSLCertVerificationError():
             return f"the certificate is not trusted: {one_line(error.verify_message)}", _TLS_ADVICE
+        case UnicodeError():
+            return "the server's way to log in takes a user and a password in ASCII alone", None
         case TimeoutError():
             return f"no answer for {SILENT_SECONDS:g} seconds", None
         case OSError(strerror=str(text)) if text:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from archiver.errors import ArchiverError
 from archiver.events import Sent, Slowed, Stored
 from archiver.storage.files import open_regular, write_all
 from pipelines.events import AnyEvent, Failed, Listener
@@ -71,6 +72,8 @@ def write_metrics(results: Sequence[Result], counts: Counts, say: Callable[[str]
                 say(problem)
         except OSError as error:
             say(f"{one_line(str(file))}: the metrics cannot be written: {error.strerror or error}")
+        except ArchiverError as error:
+            say(f"{one_line(str(error))}; the metrics were not written")
 
 
 def _write(file: Path, results: Iterable[Result], counts: Counts) -> list[str]:

@@ -88,7 +88,7 @@ def notice_of(
     return Notice(subject, text, document, failed=bool(bad))
 
 
-def test_notice(now: str, accounts: Sequence[str]) -> Notice:
+def trial_notice(now: str, accounts: Sequence[str]) -> Notice:
     """What `check --notify` sends."""
     host = one_line(socket.gethostname())
     subject = f"archiver: a test notice ({host})"

@@ -196,6 +196,17 @@ class TestSeveralCommands:
         assert "give one of them a textfile of its own" in said[0]
         assert value(found, "archiver_last_run_exit_code", "alice") == 0
 
+    def test_a_link_in_place_of_the_file_is_not_followed(self, tmp_path: Path) -> None:
+        (tmp_path / "elsewhere").write_text("as it was")
+        (tmp_path / "archiver.prom").symlink_to(tmp_path / "elsewhere")
+        said: list[str] = []
+
+        write_metrics([result(tmp_path, "alice")], Counts(), said.append)
+
+        assert (tmp_path / "elsewhere").read_text() == "as it was"
+        assert len(said) == 1
+        assert said[0].endswith("; the metrics were not written")
+
     def test_a_file_that_cannot_be_written_is_one_line(self, tmp_path: Path) -> None:
         said: list[str] = []
         write_metrics(

@@ -6,6 +6,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import signal
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,11 +25,12 @@ from pipelines.notify.mail import Mail
 from pipelines.notify.notice import Notice
 from pipelines.notify.program import OwnProgram
 from pipelines.notify.webhook import Webhook
-from tests.accounts import account_file
+from tests.accounts import ARCHIVER, PROJECT, account_file
 from tests.faults.unprivileged import run_lines
+from tests.patience import PATIENCE
 from tests.servers.certificates import Certificates
 from tests.servers.receivers import PASSWORD, USER, MailReceiver, WebReceiver
-from tests.servers.scripted import ScriptedFolder, ScriptedMessage, ScriptedServer
+from tests.servers.scripted import ScriptedFolder, ScriptedMessage, ScriptedServer, Session
 
 Scripted = Callable[..., ScriptedServer]
 SECRET = "the-shared-s3cret"
@@ -129,6 +134,16 @@ class TestMail:
         assert line.startswith("archiver: notice not delivered: mail to ops@example.org, root@example.org by")
         assert why in line
         assert PASSWORD not in said
+
+    def test_a_server_that_offers_no_starttls_gets_nothing(self, fleet: Fleet, certificates: Certificates) -> None:
+        with MailReceiver(certificates.good, "off") as mail:
+            login = {"user": USER, "password": {"env": "SMTP_PASSWORD"}}
+            fleet.notify(f"mail = {inline(mail.keys(tls='starttls', **login))}")
+
+            code, said = fleet.run()
+
+        assert (code, mail.arrived) == (2, [])
+        assert "STARTTLS extension not supported by server.; check [notify.mail] tls" in said
 
     def test_recipients_that_are_refused_are_named(self, fleet: Fleet, certificates: Certificates) -> None:
         with MailReceiver(certificates.good, "off") as mail:
@@ -293,6 +308,51 @@ class TestPing:
         assert sorted(asked[:2]) == ["/0a1b/bad/start?x=1", "/0a1b/good/start?x=1"]
         assert sorted(asked[2:]) == ["/0a1b/bad/fail?x=1", "/0a1b/good?x=1"]
         assert b"password of u1" in next(each.body for each in web.asked if each.path == "/0a1b/bad/fail?x=1")
+
+
+class TestARunThatIsStopped:
+    def test_pings_that_it_did_not_end_well_and_is_no_failure(
+        self, scripted: Scripted, web: WebReceiver, tmp_path: Path
+    ) -> None:
+        folder = ScriptedFolder()
+        folder.add(*(ScriptedMessage(b"Subject: %d\r\n\r\nhello\r\n" % number) for number in range(3)))
+        server = scripted({b"INBOX": folder})
+        reached = threading.Event()
+
+        def stall(line: bytes, tag: bytes, session: Session) -> bytes | None:
+            if b"BODY" not in line:
+                return None
+            reached.set()
+            time.sleep(PATIENCE)
+            return None
+
+        server.on(b"UID FETCH", stall)
+        server.on(b"FETCH", stall)
+        (tmp_path / "defaults.toml").write_text(f'[notify]\nping = "{web.url}/p"\nwebhook = "{web.url}/hook"\n')
+        config = account_file(tmp_path, server, "u1")
+        with subprocess.Popen(
+            [sys.executable, *ARCHIVER, "run", config], cwd=PROJECT, stderr=subprocess.PIPE
+        ) as process:
+            assert reached.wait(PATIENCE)
+            process.send_signal(signal.SIGTERM)
+            _, said = process.communicate(timeout=PATIENCE)
+
+        assert (process.returncode, [each.path for each in web.asked]) == (143, ["/p/start", "/p/fail"]), said
+
+
+class TestWhatGoesWrongHere:
+    def test_harms_no_run(self, fleet: Fleet, web: WebReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
+        fleet.write("bad")
+        fleet.notify(f'on = ["digest"]\nwebhook = "{web.url}/hook"')
+        (fleet.directory / "outcomes.json").write_bytes(b"\xff no JSON")
+        assert fleet.run()[0] == 0
+        (fleet.directory / "outcomes.json").unlink()
+        (fleet.directory / "outcomes.json").mkdir()
+
+        code, said = fleet.run()
+
+        assert (code, len(web.asked)) == (0, 2)
+        assert f"{fleet.directory}: what was told cannot be noted here (Is a directory)" in said
 
 
 class TestNobodyIsKeptWaiting:
