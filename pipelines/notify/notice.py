@@ -58,13 +58,18 @@ def notice_of(
     recovered = [each for each in shown if each.change == "recovered"]
     host = one_line(socket.gethostname())
     subject = f"archiver: {_summary(bad, recovered, everybody)} ({host})"
-    accounts = [_account(each) for each in shown]
+    worst_first = sorted(shown, key=lambda each: (not each.result.exit_code, each.change is None))
+    accounts = [_account(each) for each in worst_first]
     lines = [
         f"archiver {command.verb} on {host}, {command.began} to {command.ended}, exit code {command.exit_code}",
         f"{_summary(bad, recovered, everybody)}.",
     ]
+    first_quiet = next((each for each in accounts if not _is_news(each)), None)
     for each in accounts[:_SHOWN]:
-        lines += ["", *_paragraph(each)]
+        if _is_news(each):
+            lines += ["", *_paragraph(each)]
+        else:
+            lines += [*([""] if each is first_quiet else []), _line(each)]
     if len(accounts) > _SHOWN:
         lines += ["", f"and {len(accounts) - _SHOWN:,} more accounts; `archiver status` shows them all"]
     text = "\n".join([*lines, ""])
@@ -156,6 +161,11 @@ def _account(news: News) -> dict[str, Any]:
     }
 
 
+def _is_news(account: Mapping[str, Any]) -> bool:
+    """Whether there is more to say of it than that it is complete."""
+    return bool(account["exit_code"]) or account["change"] is not None
+
+
 def _paragraph(account: Mapping[str, Any]) -> list[str]:
     code = account["exit_code"]
     first = f"{account['account']}: {account['status']}" + (f", exit code {code}" if code else "")
@@ -169,11 +179,15 @@ def _paragraph(account: Mapping[str, Any]) -> list[str]:
         lines.append(f"  next: {account['next']}")
     if account["again_at"] and account["again_at"] not in (cause or ""):
         lines.append(f"  may be run again at {account['again_at']}")
-    if (totals := account["totals"]) and not code:
-        lines.append(
-            f"  {counted(totals['stored'], 'message')} held, {size(totals['stored_bytes'])}; "
-            f"{totals['fetched']:,} fetched"
-        )
     if account["report"]:
         lines.append(f"  report: {account['report']}")
     return lines
+
+
+def _line(account: Mapping[str, Any]) -> str:
+    """An account that is complete, as it was."""
+    text, totals = f"{account['account']}: {account['status']}", account["totals"]
+    if totals:
+        text += f", {counted(totals['stored'], 'message')} held, {size(totals['stored_bytes'])}"
+        text += f"; {totals['fetched']:,} fetched"
+    return text
