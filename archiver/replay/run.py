@@ -17,6 +17,7 @@ from archiver.destination.port import MailDestination
 from archiver.errors import (
     AuthenticationFailed,
     BackendError,
+    ConnectionLost,
     ConnectionRefused,
     OverQuota,
     TemporaryError,
@@ -26,7 +27,7 @@ from archiver.events import Noted, Planned
 from archiver.facts.destination import AcceptedFact
 from archiver.facts.replica import DestinationFolders
 from archiver.mail.folder_names import printable
-from archiver.mail.model import KnownFolder
+from archiver.mail.model import INBOX, KnownFolder
 from archiver.replay.compare.unchanged import changes_since, is_unchanged
 from archiver.replay.connection import ConnectionGroup, DestinationConnection, JobQueue
 from archiver.replay.context import MOST_BLAMED, ReplayContext, ReplayJob
@@ -324,8 +325,25 @@ def _pass(context: ReplayContext, connection: DestinationConnection, job: Replay
     except BackendError as error:
         if isinstance(error, OverQuota | AuthenticationFailed | ConnectionRefused | Unanswered):
             raise
-        # A server that hangs up on message after message may accept those of other folders.
-        if isinstance(error, TemporaryError) and job.blamed_in_row < MOST_BLAMED:
+        # A server that hangs up on message after message may accept those of other folders, and one that hangs up
+        # when this folder is opened may open others.
+        is_its_own = job.blamed_in_row >= MOST_BLAMED or _hangs_up_here(connection, job, error)
+        if isinstance(error, TemporaryError) and not is_its_own:
             raise
         job.error = error.within(printable(job.name))
         context.control.progress(Noted(str(error)))
+
+
+def _hangs_up_here(connection: DestinationConnection, job: ReplayJob, error: BackendError) -> bool:
+    """Whether the server hangs up whenever this folder is opened, and opens another one."""
+    if (
+        not (isinstance(error, ConnectionLost) and error.at_opening and job.is_only_connection())
+        or job.raw == INBOX
+    ):
+        return False
+    try:
+        connection.get().open(INBOX, readonly=True)
+    except BackendError:
+        connection.drop()
+        return False
+    return True

@@ -15,7 +15,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from archiver.destination.port import MailDestination
-from archiver.errors import FolderChanged, TemporaryError
+from archiver.errors import ConnectionLost, FolderChanged, TemporaryError
 from archiver.events import Noted, Working
 from archiver.facts.archive import Fact
 from archiver.facts.destination import (
@@ -79,7 +79,11 @@ class FolderSync(Struct):
         self.context.control.check_stop()
         began = self.context.control.now()
         self.context.control.progress(Working(self.job.name))
-        opened = open_or_create(self.context, self.destination, self.job)
+        try:
+            opened = open_or_create(self.context, self.destination, self.job)
+        except ConnectionLost as error:
+            error.at_opening = True
+            raise
         folder = JobFolder(self.job, self._target(opened), opened)
         replicas = self.context.replicas.messages
         matcher = MessageMatcher(self.destination, self.context, self.job)

@@ -127,6 +127,22 @@ def test_somebody_else_is_refused(configs: Path, oauth: OAuthServer) -> None:
     assert f'is that of {BOB}, not of "{ALICE}"; log in as {ALICE}: `archiver login {file}`' in said
 
 
+def test_a_code_that_expires_before_anybody_enters_it(configs: Path, oauth: OAuthServer) -> None:
+    file = account(configs, oauth, ALICE)
+
+    def too_late(user: str) -> str:
+        for device in oauth.devices.values():
+            device["expired"] = True
+        return user
+
+    code, _, said = log_in(oauth, file, "--quiet", who=too_late)
+    (line,) = [each for each in said.splitlines() if "expired" in each]
+    assert (code, "expired_token: the code has expired before" in line, f"`archiver login {file}`" in line) == (
+        5, True, True,
+    )  # fmt: skip
+    assert not [each for each in (configs / "tokens").glob("*") if not each.name.startswith(".")]
+
+
 def test_an_app_needs_nobody(configs: Path, oauth: OAuthServer) -> None:
     configs.mkdir()
     (configs / "secret").write_text(SECRET)

@@ -11,7 +11,15 @@ import pytest
 
 from tests.accounts import RunResult, command, mail, run
 from tests.faults.replays import migration, settle_within
-from tests.servers.scripted import DESTINATION, Appended, Appending, ScriptedFolder, ScriptedMessage, ScriptedServer
+from tests.servers.scripted import (
+    DESTINATION,
+    DROP,
+    Appended,
+    Appending,
+    ScriptedFolder,
+    ScriptedMessage,
+    ScriptedServer,
+)
 from tests.servers.scripted import Session as Connection
 from tests.servers.scripted_append import Reply
 
@@ -416,3 +424,18 @@ def test_gmail_throws_away_a_message_that_it_has_already(scripted: Start, tmp_pa
     command("retry", "--accept", config)
     assert run(config).report["totals"]["destination"]["refused"] == 1
     assert arrived(there) == [mail(1), mail(3)]
+
+
+def test_a_folder_at_which_a_destination_hangs_up_stops_no_other(
+    scripted: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle_within(monkeypatch, 0.05)
+    source = scripted(held() | {name: ScriptedFolder(9, {1: ScriptedMessage(mail(9))}) for name in (b"Bad ", b"Z")})
+    there = scripted(capabilities=ONE_BY_ONE, writable=True)
+    there.on(b"SELECT", lambda line, _, __: DROP if b"Bad " in line else None)
+    there.on(b"EXAMINE", lambda line, _, __: DROP if b"Bad " in line else None)
+    result = run(migration(tmp_path, source, "u1", there, "u1", destination__attempts=2), expect=None)
+    assert arrived(there) == sorted(mail(uid) for uid in (1, 2, 3))
+    assert len(there.folders[b"Z"].messages) == 1
+    assert result.exit_code == 3
+    assert {each["folder"] for each in result.report["failures"]} == {"Bad "}
