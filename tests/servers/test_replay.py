@@ -126,8 +126,10 @@ def test_the_corpora_arrive_as_far_as_they_are_taken(
         (rewritten,) = [each for each in result.report["losses"] if each["kind"] == "rewritten"]
         assert rewritten["detail"] == "line ends"
         assert (source - served).total() == rewritten["count"]
-    else:
-        assert served <= source
+    else:  # Cyrus takes a header that ends without a line end if it gets one
+        repaired = [each for each in result.report["losses"] if each["kind"] == "repaired"]
+        assert {each["detail"] for each in repaired} <= {"last-line"}
+        assert (served - source).total() == sum(each["count"] for each in repaired) <= 1
     failures = result.report["failures"]
     assert len(failures) == refused
     assert {(each["step"], each["server_reply"]) for each in failures} <= {
