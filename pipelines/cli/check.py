@@ -250,6 +250,8 @@ def _not_ours(found: NotOurs, settings: Settings, *, compared: bool) -> str:
 
 def _to_send(preview: Preview) -> str | None:
     """About how much a run will send to the destination, and whether it has room for that."""
+    from pipelines.show.provider import days_words
+
     there, work = preview.destination, preview.to_send
     if there is None or work is None:
         return None
@@ -257,6 +259,8 @@ def _to_send(preview: Preview) -> str | None:
     if not messages:
         return "nothing to send; only flag changes will be applied"
     text = f"about {counted(messages, 'message')} to send" + (f", {size(octets)}" if octets else "")
+    if preview.settings.destination is not None:
+        text += days_words(preview.settings.destination, there.server, octets)
     if there.free_octets is not None and octets > there.free_octets:
         text += f"; but only {size(there.free_octets)} is free there"
     if there.too_large and there.append_limit is not None:
@@ -297,6 +301,8 @@ def _facts_of(server: ServerFacts, settings: ServerSettings, token: TokenPreview
 
 
 def _estimate(preview: Preview) -> str:
+    from pipelines.show.provider import days_words
+
     totals = preview.totals
     has = f"{counted(totals['folders'], 'folder')}, {counted(totals['messages'], 'message')}"
     has += f", {size(totals['size'])}" if totals["size"] else ""
@@ -307,6 +313,7 @@ def _estimate(preview: Preview) -> str:
     fetch += f", {size(totals['octets'])}" if totals["octets"] else ""
     if (criteria := preview.settings.messages.criteria(utc_today())) is not None:
         fetch += f", minus what search {criteria} leaves out"
+    fetch += days_words(preview.settings.source, preview.server, totals["octets"])
     if totals["octets"] > preview.place.free_octets and not preview.medium.is_remote:
         fetch += f"; but only {size(preview.place.free_octets)} is free at {preview.place.path}"
     return fetch

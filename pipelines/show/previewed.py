@@ -13,6 +13,7 @@ from archiver.config.load import Settings
 from archiver.errors import ArchiverError, ConfigError, worst
 from archiver.imap.capabilities import ServerFacts
 from archiver.mail.counts import counted
+from archiver.mail.folder_names import printable
 from archiver.report.document import Notice
 from archiver.report.units import size
 from pipelines.show.pace import Sample, Work
@@ -118,11 +119,14 @@ class Preview(Struct, frozen=True):
     @property
     def to_send(self) -> tuple[int, int] | None:
         """About how many messages and octets a run will send to the destination; None if that is not known."""
-        there, totals = self.destination, self.totals
+        there = self.destination
         if there is None or there.error is not None or self.error is not None:
             return None
-        messages = max(0, totals["messages"] - there.held - there.removed)
-        return messages, totals["size"] * messages // totals["messages"] if totals["messages"] else 0
+        placed = {each.name for each in there.folders}
+        sent = [each for each in self.folders if printable(each.name) in placed]
+        every, octets = sum(each.messages or 0 for each in sent), sum(each.size or 0 for each in sent)
+        messages = max(0, every - there.held - there.removed)
+        return messages, octets * messages // every if every else 0
 
     @property
     def work(self) -> Work | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from archiver.config.providers.table import Recognised, providers, recognised
+from archiver.config.providers.table import Recognised, daily, providers, recognised
 from archiver.config.settings import ServerSettings, SourceSettings
 from archiver.imap.capabilities import ServerFacts
 from archiver.report.units import size
@@ -32,10 +32,8 @@ def provider_facts(settings: ServerSettings, server: ServerFacts) -> list[tuple[
         return []
     provider = found.provider
     notes = list(provider.as_destination if settings.side == "destination" else provider.notes)
-    limit, deed = provider.limits.octets_down_in_a_day, "downloaded"
-    if settings.side == "destination":
-        limit, deed = provider.limits.octets_up_in_a_day, "uploaded"
-    if limit is not None:
+    deed = "uploaded" if settings.side == "destination" else "downloaded"
+    if (limit := daily(provider.limits, settings.side, settings.protocol)) is not None:
         notes.append(
             f"about {size(limit)} a day can be {deed}; beyond that it throttles, and a later run continues"
         )
@@ -48,4 +46,17 @@ def provider_to_json(settings: SourceSettings, server: ServerFacts) -> dict[str,
     """The provider as a JSON object; None if it is not known."""
     if (found := provider_of(settings, server)) is None:
         return None
-    return {"key": found.key, "name": found.provider.name, "by": found.by}
+    side = settings.side if isinstance(settings, ServerSettings) else "source"
+    limit = daily(found.provider.limits, side, settings.protocol)
+    return {"key": found.key, "name": found.provider.name, "by": found.by, "octets_in_a_day": limit}
+
+
+def days_words(settings: SourceSettings, server: ServerFacts | None, octets: int) -> str:
+    """How many days so many octets take at the provider's daily limit, to end a line; "" if one is enough."""
+    found = None if server is None else provider_of(settings, server)
+    if found is None or not isinstance(settings, ServerSettings):
+        return ""
+    limit = daily(found.provider.limits, settings.side, settings.protocol)
+    if limit is None or octets <= limit:
+        return ""
+    return f"; with about {size(limit)} a day at {found.provider.name} that takes {-(-octets // limit):,} days"

@@ -16,6 +16,7 @@ from archiver.facts.archive import (
     FlagsFact,
     FolderFact,
     HeadersFact,
+    LabelsFact,
     PackedFact,
     PassFact,
     QuarantinedFact,
@@ -277,6 +278,20 @@ class CatalogContract:
         apply(catalog, FlagsFact(1, 2, frozenset(), LATER))
 
         assert catalog.messages.known(1) == {1: SEEN, 2: frozenset()}
+
+    def test_changed_labels(self, catalog: Catalog) -> None:
+        labels = frozenset({"\\Inbox", "Père"})
+        apply(
+            catalog, INBOX, FIRST, altered(stored(1), emailid="gm:1"), altered(stored(2), labels=labels, thrid="5")
+        )
+        assert catalog.account.epochs()[1].unlabelled
+
+        apply(catalog, LabelsFact(1, 1, "6", labels, LATER), LabelsFact(1, 2, "5", frozenset(), LATER), run="R2")
+
+        found = {each.uid: (each.message.thrid, each.message.labels) for each in catalog.messages.placements(1)}
+        assert found == {1: ("6", labels), 2: ("5", frozenset())}
+        assert not catalog.account.epochs()[1].unlabelled
+        assert [each.flags_changed for each in catalog.account.tallies("R2")] == [1]  # those of 1 were not known
 
     def test_flags_of_a_message_that_is_not_stored_say_nothing(self, catalog: Catalog) -> None:
         apply(catalog, INBOX, FIRST, FlagsFact(1, 2, SEEN, AT))

@@ -64,6 +64,16 @@ class PendingContract:
             pending.count(1, [1, 2]),
         ) == ((1, 102), (0, 0), (2, 203))
 
+    def test_messages_that_no_other_folder_has(self, catalog: Catalog, pending: PendingMessages) -> None:
+        apply(
+            catalog, *ACCOUNT, *map(stored, (1, 2, 3)), stored(2, epoch=2), stored(7, epoch=2), stored(8, epoch=2)
+        )
+
+        assert pending.without_equal([1], [2]) == {1: 2}
+        assert pending.without_equal([2], [1]) == {2: 2}
+        assert pending.without_equal([1, 2], [1, 2]) == pending.without_equal([], [1]) == {}
+        assert pending.without_equal([1], []) == {1: 3}
+
     def test_a_copy_in_another_target_is_none_here(self, catalog: Catalog, pending: PendingMessages) -> None:
         apply(catalog, *ACCOUNT, stored(1), copied(1, target=2))
 

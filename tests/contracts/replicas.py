@@ -14,7 +14,7 @@ from archiver.catalog.port import Catalog
 from archiver.catalog.replicas import Replicas
 from archiver.errors import IntegrityError
 from archiver.facts.access import Annotations, AnnotationsFact, Granted, GrantedFact, Rights, RightsFact
-from archiver.facts.archive import ArchiveFact, EpochFact, Fact, FlagsFact, VanishedFact
+from archiver.facts.archive import ArchiveFact, EpochFact, Fact, FlagsFact, LabelsFact, VanishedFact
 from archiver.facts.destination import (
     AcceptedFact,
     ComparedFact,
@@ -22,6 +22,7 @@ from archiver.facts.destination import (
     DestinationFact,
     DistinctFact,
     IntentFact,
+    LabelledFact,
     MappedFact,
     MarkedFact,
     ReachedFact,
@@ -763,6 +764,35 @@ class ReplicasContract:
             flagged(copy(1, source_flags=FLAGGED, flags=NONE, lost=FLAGGED), FLAGGED),
             copy(2),
         ]
+
+    def test_copies_whose_messages_have_other_labels_now(self, catalog: Catalog, replicas: Replicas) -> None:
+        labels, fewer = frozenset({"\\Inbox", "Work"}), frozenset({"Work"})
+        apply(catalog, *ACCOUNT, *map(stored, (1, 2, 3, 4)), *map(copied, (1, 2, 3, 4)))
+        assert replicas.changes.relabelled(1) == []
+
+        apply(catalog, *(LabelsFact(1, uid, "7", labels, AT) for uid in (1, 2, 3)), VanishedFact(1, (3,), LATER))
+        assert [each.uid for each in replicas.changes.relabelled(1)] == [1001, 1002]
+        assert [each.uid for each in replicas.changes.relabelled(1, limit=1)] == [1001]
+        assert [each.uid for each in replicas.changes.relabelled(1, after=1001)] == [1002]
+
+        apply(
+            catalog, *(LabelledFact(1, uid, labels, fewer, frozenset({"\\Inbox"}), LATER) for uid in (1001, 1002))
+        )
+        assert replicas.changes.relabelled(1) == []
+        (found,) = replicas.messages.all(1, uids=[1001])
+        assert (found.source_labels, found.labels, found.lost_labels) == (labels, fewer, {"\\Inbox"})
+        assert (found.message.labels, found.message.thrid) == (labels, "7")
+
+        apply(catalog, LabelsFact(1, 1, "7", fewer, LATER))
+        assert [each.uid for each in replicas.changes.relabelled(1)] == [1001]
+
+    def test_a_copy_that_got_labels_is_compared_again(self, catalog: Catalog, replicas: Replicas) -> None:
+        apply(catalog, *ACCOUNT, *map(stored, (1, 2)), *map(copied, (1, 2)))
+        apply(catalog, ComparedFact(1, ((1001, 1002),), 1003, 2, 9, None, AT))
+        assert replicas.changes.uncompared(1, limit=9) == []
+
+        apply(catalog, LabelledFact(1, 1002, NONE, NONE, NONE, LATER))
+        assert [each.uid for each in replicas.changes.uncompared(1, limit=9)] == [1002]
 
     def test_a_marked_copy_whose_message_is_back(self, catalog: Catalog, replicas: Replicas) -> None:
         apply(catalog, *ACCOUNT, *map(stored, (1, 2)), *map(copied, (1, 2)), VanishedFact(1, (1, 2), AT))

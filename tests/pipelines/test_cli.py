@@ -336,12 +336,26 @@ def test_check_as_a_document(archiver: Archiver, account: Path) -> None:
 def test_check_shows_whose_server_it_is(archiver: Archiver, account: Path, server: ScriptedServer) -> None:
     server.greeting = b"* OK Gimap ready for requests from 127.0.0.1 i9if"
     (found,) = archiver("check", account, "--json").document["accounts"]
-    assert found["server"]["provider"] == {"key": "gmail", "name": "Gmail, Google Workspace", "by": "greeting"}
+    assert found["server"]["provider"] == {
+        "key": "gmail", "name": "Gmail, Google Workspace", "by": "greeting", "octets_in_a_day": 2_500_000_000,
+    }  # fmt: skip
     said = " ".join(archiver("check", account).out.split())
     assert "provider Gmail, Google Workspace (by what it says of itself)" in said
     assert "about 2.5 GB a day can be downloaded" in said
     account.write_text(account.read_text().replace("[source]", '[source]\nprovider = "courier"'))
     assert "provider Courier (by the account file)" in " ".join(archiver("check", account).out.split())
+
+
+def test_check_says_how_many_days_a_daily_limit_makes_of_it(
+    archiver: Archiver, account: Path, server: ScriptedServer
+) -> None:
+    assert "a day at" not in archiver("check", account).out
+    server.greeting = b"* OK Gimap ready for requests from 127.0.0.1 i9if"
+    inbox = server.folders[b"INBOX"]
+    facts = inbox.facts
+    inbox.facts = lambda: {**facts(), "SIZE": 6_000_000_000}  # type: ignore[method-assign]
+    said = " ".join(archiver("check", account).out.split())
+    assert "with about 2.5 GB a day at Gmail, Google Workspace that takes 3 days" in said
 
 
 def test_check_warns_of_a_mailbox_that_shows_nothing(archiver: Archiver, scripted: START, tmp_path: Path) -> None:

@@ -76,6 +76,12 @@ def test_each_message_goes_once_and_gets_its_labels(scripted: Scripted, there: G
     assert books["stored"] == at["replayed"] + at["left_out"]
     assert command("verify", config).exit_code == 0
     assert command("status", config).exit_code == 0
+    (checked,) = command("check", config, "--json").report["accounts"]
+    assert checked["destination"]["not_ours"]["messages"] == 0
+    assert {each["name"]: each["there"] for each in checked["destination"]["folders"]} == {
+        raw.decode(): raw.decode() for raw in (ALL_MAIL, SPAM, TRASH)
+    }
+    assert "nothing to send" in command("check", config).output
 
 
 def test_labels_that_change_are_followed_and_those_of_the_new_user_stay(

@@ -24,7 +24,15 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
 
     octets_down_in_a_day: int | None = None
     octets_up_in_a_day: int | None = None
+    octets_by_pop3_in_a_day: int | None = None
     shows: tuple[int, ...] = ()
+
+
+def daily(limits: Limits, side: str, protocol: str) -> int | None:
+    """How many octets a day a provider takes as a destination, or gives as a source by that protocol."""
+    if side == "destination":
+        return limits.octets_up_in_a_day
+    return limits.octets_by_pop3_in_a_day if protocol == "pop3" else limits.octets_down_in_a_day
 
 
 class Provider(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -11,6 +11,9 @@ from archiver.destination.folder_map.names import VIEWS, DestinationNames
 from archiver.facts.replica import DestinationFolders
 from archiver.mail.model import Folder, FolderStatus
 
+#: Folders whose mail is not in All Mail.
+_APART = frozenset({"\\junk", "\\trash"})
+
 
 class NotOurs(Struct, frozen=True):
     """Messages in all folders, and how many of them are below the account's prefix. `untold` is the number of
@@ -29,14 +32,19 @@ def not_ours(listed: DestinationFolders, held: OurCopies, prefix: str) -> NotOur
     """Count what the folders have beyond our copies.
 
     NOTE: Gmail also shows messages of other folders in All Mail. Such a view counts only for what it shows beyond
-    all of these.
+    all of these; or, if our copies are in it, the other folders show them again, and do not count.
     """
     is_below = below(listed, prefix)
     told = [(each.folder, each.status) for each in listed.listed if each.folder.selectable and each.status]
     own = [(folder, status) for folder, status in told if not folder.attributes & VIEWS]
     beyond = [(folder, _beyond(status, held.get(folder.raw))) for folder, status in own]
     in_folders = sum(status.messages for _, status in own)
-    in_views = max((status.messages for folder, status in told if folder.attributes & VIEWS), default=0)
+    views = [(folder, status) for folder, status in told if folder.attributes & VIEWS]
+    in_views = max((status.messages for _, status in views), default=0)
+    filled = [_beyond(status, held[folder.raw]) for folder, status in views if held.get(folder.raw, (0, 0))[1]]
+    if filled:
+        apart = sum(count for folder, count in beyond if folder.attributes & _APART)
+        return NotOurs(max(filled) + apart, sum(count for folder, count in beyond if is_below(folder)))
     return NotOurs(
         messages=sum(count for _, count in beyond) + max(0, in_views - in_folders),
         below_prefix=sum(count for folder, count in beyond if is_below(folder)),

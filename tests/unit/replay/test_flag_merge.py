@@ -7,10 +7,19 @@ from itertools import product
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from archiver.facts.replica import Replica, SelectedFolder
 from archiver.mail.model import Digest, Flags, StoredMessage
-from archiver.replay.flag_merge import DELETED, NO_FLAGS, FlagChange, change_of, exceeds_deletion_limit, grouped
+from archiver.replay.flag_merge import (
+    DELETED,
+    NO_FLAGS,
+    FlagChange,
+    change_of,
+    exceeds_deletion_limit,
+    grouped,
+    label_change_of,
+)
 
 ALL = SelectedFolder(7, 100, 50)
 FLAGS = ("\\Seen", "\\Deleted", "\\Flagged", "$a", "b")
@@ -204,3 +213,36 @@ def test_equal_changes_are_made_together() -> None:
 )
 def test_more_than_fifty_or_a_tenth_need_a_persons_word(withdrawn: int, held: int, braked: bool) -> None:
     assert exceeds_deletion_limit(withdrawn, held) == braked
+
+
+@pytest.mark.parametrize(
+    ("replayed", "said", "wanted", "now", "added", "removed"),
+    [
+        pytest.param(None, None, "ab", "", "ab", "", id="never replayed"),
+        pytest.param(None, None, "ab", "bc", "a", "", id="adopted, with labels of its own"),
+        pytest.param("ab", "ab", "abc", "ab", "c", "", id="added in the archive"),
+        pytest.param("ab", "ab", "a", "ab", "", "b", id="removed in the archive"),
+        pytest.param("ab", "ab", "abc", "b", "c", "", id="the user removed another one"),
+        pytest.param("a", "a", "ab", "abc", "", "", id="the user added it, too"),
+        pytest.param("ab", "a", "a", "ab", "", "", id="the user set what we could not, and the archive lost it"),
+        pytest.param("ab", "ab", "ab", "", "", "", id="the user removed all"),
+    ],
+)
+def test_labels_are_merged_like_flags(
+    replayed: str | None, said: str | None, wanted: str, now: str, added: str, removed: str
+) -> None:
+    before = copy(NO_FLAGS, NO_FLAGS, NO_FLAGS)
+    replica = replace(
+        before,
+        message=replace(before.message, labels=frozenset(wanted)),
+        source_labels=None if replayed is None else frozenset(replayed),
+        labels=None if said is None else frozenset(said),
+    )
+    change = label_change_of(replica, frozenset(now))
+    assert (change.added, change.removed) == (frozenset(added), frozenset(removed))
+
+
+def test_labels_that_would_move_a_copy_are_not_stored() -> None:
+    before = copy(NO_FLAGS, NO_FLAGS, NO_FLAGS)
+    replica = replace(before, message=replace(before.message, labels=frozenset({"\\Trash", "\\Spam", "a"})))
+    assert label_change_of(replica, frozenset()).added == {"a"}
