@@ -335,14 +335,14 @@ class FolderStat(Struct, frozen=True):
 
 class AppendMessage(Struct, frozen=True):
     """A message as it is sent. `internaldate` is the 26 characters of RFC 3501's date-time; each call of `octets`
-    returns them from the start, in pieces that add up to `size`. `has_nul`: there are NULs among them;
-    `has_8bit_header`: octets beyond ASCII are in its header."""
+    returns them from the start, in pieces that add up to `size`. `is_binary`: there are NULs among
+    them, and a literal8 brings them as they are; `has_8bit_header`: octets beyond ASCII are in its header."""
 
     flags: Flags
     internaldate: str
     size: int
     octets: Callable[[], Iterable[bytes]]
-    has_nul: bool = False
+    is_binary: bool = False
     has_8bit_header: bool = False
 
 

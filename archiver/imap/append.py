@@ -156,7 +156,7 @@ class AppendStream(Struct):
             mark = b"+" if ahead else b""
             date = message.internaldate.encode("ascii")
             # A literal may not contain NUL, a literal8 may (RFC 3516 section 4.4). Cyrus insists on it.
-            kind = b"~" if message.has_nul and "BINARY" in self.abilities else b""
+            kind = b"~" if message.is_binary and "BINARY" in self.abilities else b""
             # Octets beyond ASCII in a header have to be announced once UTF-8 is enabled (RFC 6855 section 4).
             is_utf8 = message.has_8bit_header and self.session.enabled_utf8
             kind = b"UTF8 (~" if is_utf8 else kind

@@ -123,6 +123,26 @@ def test_from_cyrus_to_dovecot(dovecot: Dovecot, cyrus: Cyrus, mail_user: str, t
     command("verify", "--deep", config)
 
 
+def test_a_part_that_is_declared_binary_is_not_encoded_on_its_way(
+    dovecot: Dovecot, cyrus: Cyrus, mail_user: str, tmp_path: Path
+) -> None:
+    """Both encode it if it comes in a literal8. Dovecot takes it in a plain literal; Cyrus refuses that."""
+    part = b"--b\r\nContent-Transfer-Encoding: binary\r\n\r\na\0b\r\n--b--\r\n"
+    octets = b'Content-Type: multipart/mixed; boundary="b"\r\n\r\n' + part
+    dovecot.append_many(mail_user, "INBOX", [Append(octets)])
+    back, user = dovecot.fresh_user(), cyrus.fresh_user()
+    for name in ("there", "back"):
+        (tmp_path / name).mkdir()
+
+    refused = run(migration(tmp_path / "there", dovecot, mail_user, cyrus, user), expect=3)
+    kept = run(migration(tmp_path / "back", dovecot, mail_user, dovecot, back))
+
+    (failure,) = refused.report["failures"]
+    assert failure["reason"] == "the destination does not accept NUL bytes in a message"
+    assert kept.report["totals"]["destination"]["differences"] == 0
+    assert there(dovecot, back, item=b"BODY.PEEK[]") == [octets.replace(b"\0", b"\x80")]
+
+
 class TestScripted:
     NUL = b"Subject: x\r\n\r\na\0b\r\n"
 

@@ -6,6 +6,7 @@ A message whose octets differ from its recorded digest is never sent.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import lru_cache
 
@@ -29,6 +30,9 @@ GROUP_OCTETS = 4 << 20
 
 #: A message above this size is a group by itself and never completely in memory.
 LARGE_OCTETS = 1 << 20
+
+_BINARY_PART = re.compile(rb"content-transfer-encoding:\s*\"?binary", re.IGNORECASE)
+_FIELD_OCTETS = 100
 
 #: 2 January 1970: Cyrus and Courier replace the very first moment with the current time.
 EARLIEST = 86_400
@@ -84,10 +88,22 @@ def prepare(store: MessageStore, outgoing: Outgoing, opened: SelectedFolder) -> 
         raise IntegrityError(f"{store.display_path(place)}: its bytes are not those that were stored")
     flags = flags_to_send(opened, place.flags)
     octets = (lambda: held) if place.size <= LARGE_OCTETS else (lambda: _proved(store, place))
+    is_binary = has_nul and not _declares_binary(octets())
     is_8bit = not header_block(first).isascii()
     return PreparedMessage(
-        outgoing, AppendMessage(flags, date, place.size, octets, has_nul, is_8bit), place.crlf_size
+        outgoing, AppendMessage(flags, date, place.size, octets, is_binary, is_8bit), place.crlf_size
     )
+
+
+def _declares_binary(pieces: Iterable[bytes]) -> bool:
+    """Whether a part says that it is binary. Of a literal8 servers encode such parts, as they may (RFC 3516 section
+    4.4); Dovecot and Cyrus do."""
+    last = b""
+    for piece in pieces:
+        if _BINARY_PART.search(last + piece):
+            return True
+        last = piece[-_FIELD_OCTETS:]
+    return False
 
 
 def _proved(store: MessageStore, place: Placement) -> Iterator[bytes]:
@@ -148,8 +164,8 @@ def with_repairs(store: MessageStore, message: PreparedMessage, kinds: Sequence[
         size += len(piece)
         bare += piece.count(b"\n") - (last + piece).count(b"\r\n")
         last = piece[-1:] if piece[-1:] == b"\r" else b""
-    has_nul = message.to_append.has_nul and "nul" not in names
-    to_append = replace(message.to_append, size=size, octets=octets, has_nul=has_nul)
+    is_binary = message.to_append.is_binary and "nul" not in names
+    to_append = replace(message.to_append, size=size, octets=octets, is_binary=is_binary)
     return replace(
         message, to_append=to_append, crlf_size=size + bare, repaired=names, sent_digest=Digest(digest.hexdigest())
     )
