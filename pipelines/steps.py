@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from archiver.account.archive import Archive
 from archiver.account.archiving import archive_listed, recover_store, rules_of
 from archiver.account.meeting import check_source, require_login
 from archiver.account.note import NoteFile
+from archiver.archive.context import Follower
 from archiver.archive.plan import expected_fetch
 from archiver.archive.run import plan_archive
 from archiver.archive.scanned import QuarantineRetry
@@ -76,7 +78,8 @@ def _listed(archive: Archive, source: RetryingSource) -> Sequence[Listed]:
 
 class SourceSteps(Struct, frozen=True):
     """What an account's run does at its source. `replays`: its destination is next; `destination_is`: what the user
-    says about an unknown one; `retry`: "due", "all" or "accept". Each step returns its result for the ledger."""
+    says about an unknown one; `retry`: "due", "all" or "accept"; `ahead`: what is archived may be replayed at once.
+    Each step returns its result for the ledger."""
 
     account: Account
     run: str
@@ -84,6 +87,7 @@ class SourceSteps(Struct, frozen=True):
     replays: bool = False
     destination_is: IdentityAnswer = "ask"
     retry: str = "due"
+    ahead: bool = False
 
     def enumerate(self, archive: Archive, recorder: Recorder) -> str:
         """List the source's folders, in one connection and as few round trips as it allows."""
@@ -129,7 +133,16 @@ class SourceSteps(Struct, frozen=True):
         is_settled = archive.is_settled
         archive.begin_work()
         unrecorded = UnrecordedFiles() if is_settled else recover_store(archive, report)
-        report(expected_work(archive, listed, self._retry))
+        expected = expected_work(archive, listed, self._retry)
+        report(expected)
+
+        def following() -> AbstractContextManager[Follower | None]:
+            if not self.ahead:
+                return nullcontext()
+            from archiver.account.replay import replay_ahead
+
+            return replay_ahead(archive, recorder, self.run, listed, expected.messages, STOP.control(report))
+
         refused = archive_listed(
             archive,
             recorder,
@@ -139,6 +152,7 @@ class SourceSteps(Struct, frozen=True):
             control=STOP.control(report),
             retry=self._retry,
             accept=self.retry == "accept",
+            following=following,
         )
         archive.end_work()
         return refused_to_json(refused)

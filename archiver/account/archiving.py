@@ -8,12 +8,13 @@ other.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from msgspec import Struct
 
 from archiver.account.archive import Archive
 from archiver.account.servers import source_of
-from archiver.archive.context import Context
+from archiver.archive.context import Context, Follower
 from archiver.archive.plan import live_epochs
 from archiver.archive.run import Rules, archive_folders, record_folders
 from archiver.archive.scanned import QuarantineRetry
@@ -40,9 +41,10 @@ def archive_listed(
     control: RunControl,
     retry: QuarantineRetry = "due",
     accept: bool = False,
+    following: Callable[[], AbstractContextManager[Follower | None]] = nullcontext,
 ) -> Mapping[bytes, str]:
     """The archive step over this archive; why folders could not be opened that it never held, by raw name.
-    `settled`: the last run ended well.
+    `settled`: the last run ended well. `following` is entered when the folders are recorded.
 
     Raises:
         ArchiverError: the account could not be finished; what was done so far is recorded.
@@ -62,26 +64,28 @@ def archive_listed(
     names = archive.medium.directory_names()
     folders = record_folders(listed, archive.catalog, recorder, utc_now(), names)
     epochs = archive.catalog.account.epochs()
-    context = Context(
-        connect=connect,
-        store=archive.store,
-        metadata=archive.storage.metadata,
-        prefetch=archive.storage.prefetch,
-        catalog=archive.catalog,
-        recorder=recorder,
-        search=settings.messages.criteria(utc_today()),
-        whole=rules_of(settings).whole,
-        retry=retry,
-        accept=accept,
-        control=archive.guarded(control),
-        folders=folders,
-        epochs=epochs,
-        live=live_epochs(listed, folders, epochs),
-        unrecorded=unrecorded,
-        refused={},
-        settled=settled,
-    )
-    archive_folders(context, listed, rules_of(settings))
+    with following() as follower:
+        context = Context(
+            connect=connect,
+            store=archive.store,
+            metadata=archive.storage.metadata,
+            prefetch=archive.storage.prefetch,
+            catalog=archive.catalog,
+            recorder=recorder,
+            search=settings.messages.criteria(utc_today()),
+            whole=rules_of(settings).whole,
+            retry=retry,
+            accept=accept,
+            control=archive.guarded(control),
+            folders=folders,
+            epochs=epochs,
+            live=live_epochs(listed, folders, epochs),
+            unrecorded=unrecorded,
+            refused={},
+            settled=settled,
+            follower=follower,
+        )
+        archive_folders(context, listed, rules_of(settings))
     return context.refused
 
 

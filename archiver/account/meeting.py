@@ -119,6 +119,11 @@ def record_refusal(archive: Archive, run: str, error: BackendError) -> None:
         archive.catalog.ledger.complete_step(run, _REFUSED, json.dumps(refused), utc_now())
 
 
+def was_refused(archive: Archive, run: str) -> bool:
+    """Whether the destination refused the login earlier in this run."""
+    return bool(archive.catalog.ledger.step_result(run, _REFUSED))
+
+
 def require_login(archive: Archive, run: str) -> None:
     """Repeat the destination's refusal earlier in this run, without asking again, if the secret is still the same:
     servers lock out users after a few wrong passwords. A resumed run asks again.

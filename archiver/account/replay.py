@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from archiver.account.archive import Archive
-from archiver.account.meeting import meet_destination, record_refusal
+from archiver.account.meeting import meet_destination, record_refusal, was_refused
 from archiver.account.others import AccountsBeside
 from archiver.account.servers import destination_of
 from archiver.catalog.port import Catalog
@@ -22,9 +23,12 @@ from archiver.destination.pace import Pace
 from archiver.destination.port import MailDestination
 from archiver.destination.rights import RightsRules
 from archiver.errors import BackendError, ConfigError
+from archiver.events import Event, Noted
 from archiver.facts.replica import DestinationFolders
 from archiver.journal.recorder import Recorder
 from archiver.mail.folder_names import printable
+from archiver.mail.model import Listed
+from archiver.replay.ahead import Begun, ReplayAhead
 from archiver.replay.compare.result import DestinationCheck
 from archiver.replay.compare.verifier import DestinationVerifier
 from archiver.replay.connection import DestinationConnection
@@ -32,6 +36,13 @@ from archiver.replay.context import RefusalRetry, ReplayContext, ReplayRulesOfAc
 from archiver.replay.identify import IdentityAnswer
 from archiver.replay.restore.as_of import PastPending
 from archiver.replay.run import ListedDestination, ReplayResult, is_quiet, replay_folders
+from archiver.source.kept import KeptConnection, is_keeping
+
+#: Fewer messages are not worth it: the next step is there in a moment.
+_WORTH_A_BEGINNING = 200
+
+#: What was begun while the account was being archived.
+_begun = KeptConnection[Begun]()
 
 
 class ReplayOptions(Struct, frozen=True):
@@ -74,9 +85,14 @@ def replay_account(
         problem = 'labels of a past moment are not replayed: labels = "labels" and --as-of do not go together'
         raise ConfigError("[replay]", [problem], hint='write "folders" or "all-mail" for it')
     require_all_mail((each.folder for each in archive.chosen_folders()), labels)
+    begun = None if options.moment is not None else _begun.take(archive.settings.file)
+    if begun is not None:
+        control = _without(control, begun.notes)
     with _state(archive, options.moment, control) as then:
         pending = PastPending(then, archive.catalog) if then else archive.catalog.replicas.pending
         context = _context(archive, recorder, options, pending, control)
+        if begun is not None:
+            context.begun, context.pace, context.damage = begun.jobs, begun.pace, begun.damage
         if then is None:
             folders = archive.replayed_folders(unlisted=options.include_vanished)
         else:
@@ -89,6 +105,56 @@ def replay_account(
             )
 
         return replay_folders(context, folders, map_rules(archive.settings), connections, identify, seen)
+
+
+def _without(control: RunControl, notes: Collection[str]) -> RunControl:
+    """The same control, which shows nobody again what was shown."""
+
+    def progress(event: Event) -> None:
+        if not (isinstance(event, Noted) and event.text in notes):
+            control.progress(event)
+
+    return RunControl(control.check_stop, control.pause, progress, control.now)
+
+
+def replay_ahead(
+    archive: Archive,
+    recorder: Recorder,
+    run: str,
+    at_source: Sequence[Listed],
+    expected: int,
+    control: RunControl,
+) -> AbstractContextManager[ReplayAhead | None]:
+    """Begin the replay step early, for an archive step over the folders `at_source` that expects so many messages.
+    None if that would gain nothing, or if anything has to be followed at a destination first: if something was
+    replayed anywhere before. It uses its own connection, which the replay step takes over, so both steps have to be
+    in this process."""
+    known = archive.catalog.replicas.destinations.with_history()
+    if known or expected < _WORTH_A_BEGINNING or archive.medium.is_remote or not is_keeping():
+        return nullcontext()
+    if archive.settings.replay.labels != "folders" or was_refused(archive, run):
+        return nullcontext()
+    context = _context(archive, recorder, ReplayOptions(), archive.catalog.replicas.pending, control)
+    context.attempts = 1
+    context.rules = replace(context.rules, vanished="keep")
+    folders = archive.replayed_folders()
+    here = {each.folder.raw for each in at_source if each.status is None or each.status.messages}
+
+    def identify(connection: DestinationConnection, listed: DestinationFolders) -> int:
+        return meet_destination(
+            archive, recorder, connection, listed, answer="ask", progress=context.control.progress
+        )
+
+    return ReplayAhead(
+        context,
+        folders,
+        {each.number for each in folders if each.folder.raw in here},
+        map_rules(archive.settings),
+        at_source,
+        identify,
+        lambda refusal: record_refusal(archive, run, refusal),
+        lambda begun: _begun.keep(archive.settings.file, begun),
+    )
 
 
 def look_for_changes(

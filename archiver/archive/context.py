@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 from msgspec import Struct
 
@@ -16,6 +17,17 @@ from archiver.source.port import MailSource
 from archiver.storage.port import FolderMetadata, MessageStore, Prefetch
 
 
+class Follower(Protocol):
+    """Somebody who goes on with the folders that are complete, while the others are still being fetched."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether the next folder that is complete would be used at once."""
+
+    def completed(self, folder: int) -> None:
+        """All that this pass found in the folder of this number is durable, and recorded. Never waits."""
+
+
 class Context(Struct, frozen=True):
     """What the connections of one account share.
 
@@ -25,7 +37,7 @@ class Context(Struct, frozen=True):
     complete, whatever number of messages they show. `live` are the epochs that the server still shows. `unrecorded`
     are messages that a crashed run stored but did not record. `refused` collects the reasons why folders could not
     be opened, by raw name. `identify`: more than one folder is archived, so the same message may be in several.
-    `settled`: the last run ended well.
+    `settled`: the last run ended well. `follower` is waiting for folders that are complete.
     """
 
     connect: Callable[[bool, Callable[[], bool]], MailSource]
@@ -46,6 +58,7 @@ class Context(Struct, frozen=True):
     refused: dict[bytes, str]
     identify: bool = False
     settled: bool = False
+    follower: Follower | None = None
 
     @property
     def rematch(self) -> bool:

@@ -106,10 +106,10 @@ class WorkQueue(Struct):
     _gave_up: BackendError | None = None
     _threads: list[threading.Thread] = field(default_factory=list)
 
-    def run(self, folders: Iterable[Listed]) -> None:
-        """Work until nothing is left, the largest folders first. Raises the first failure of the account, otherwise
-        the damage, after all connections ended."""
-        self._to_scan.extend(sorted(folders, key=lambda listed: -_messages(listed)))
+    def run(self, folders: Iterable[Listed], *, smallest_first: bool = False) -> None:
+        """Work until nothing is left, the largest folders first, or the smallest. Raises the first failure of the
+        account, otherwise the damage, after all connections ended."""
+        self._to_scan.extend(sorted(folders, key=_messages, reverse=not smallest_first))
         if not self._to_scan:
             return
         self._at_work = 1

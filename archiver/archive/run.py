@@ -83,7 +83,9 @@ def archive_folders(context: Context, listed: Sequence[Listed], rules: Rules) ->
     def expected(listed: Listed) -> int:
         return expected_rows(listed, context.folders, context.epochs)
 
-    WorkQueue(rules.connections, context.control.progress, work_off, expected).run(each for each, _ in plan.visit)
+    queue = WorkQueue(rules.connections, context.control.progress, work_off, expected)
+    # Who goes on with complete folders should have some soon, and all the time.
+    queue.run((each for each, _ in plan.visit), smallest_first=context.follower is not None)
     record_left_over(context)
 
 

@@ -87,6 +87,8 @@ class FetchWorker:
                     self._do(job)
                 finally:
                     self._queue.done()
+                if self._context.follower is not None and self._context.follower.waits:
+                    self._batch.hasten()
                 self._member.leave_if_in_the_way()
         except (BackendError, Interrupted):
             self._finish()
@@ -375,6 +377,8 @@ class FetchWorker:
         # NOTE: counts as if the messages that are gone had never been there. If they are there after all, the count
         # differs and the next run opens the folder again.
         self._batch.fact(replace(scanned.state, messages=scanned.state.messages - scanned.gone))
+        if self._context.follower is not None:
+            self._context.follower.completed(scanned.known.number)
 
     def _end_folder(self, job: Listed | Slice, error: BackendError) -> None:
         """Record what is known of a folder that could not be finished."""

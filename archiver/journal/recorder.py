@@ -203,6 +203,15 @@ class Batch(Struct):
         """Call `callback` when everything added so far is durable."""
         self._then.append(callback)
 
+    def hasten(self) -> None:
+        """Let another thread make everything durable now, because somebody waits for it, unless one is at that."""
+        if self._settling is not None:
+            if self._settling.thread.is_alive():
+                return
+            self._settle()
+        if self._messages:
+            self._flush_beside()
+
     def flush(self) -> None:
         """Make everything durable. After an error nothing of it is recorded, and `abandon` must be called."""
         due = self._taken()

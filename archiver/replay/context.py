@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Literal, Protocol
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from archiver.catalog.replicas import PendingMessages, Replicas
 from archiver.control import RunControl
@@ -145,6 +146,18 @@ class ReplayJob(Struct):
     error: str | None = None
     deleted_from: bool = False
 
+    def going_on_from(self, begun: ReplayJob) -> ReplayJob:
+        """This job, where one of the same folder was begun earlier in this run."""
+        return replace(
+            begun,
+            name=self.name,
+            folders=self.folders,
+            status=self.status,
+            known=self.known,
+            is_only_connection=self.is_only_connection,
+            error=None,
+        )
+
 
 class JobFolder(Struct, frozen=True):
     """The folder of a job, opened, and its `number` in the catalog."""
@@ -161,8 +174,9 @@ class ReplayContext(Struct):
     destination, set once it is identified. `refused` are the messages refused in earlier runs, set once the folders
     are mapped. `append_limit` is set once the destination was listed. `damage` is something missing in the archive
     that did not stop the replay. `gone` are the folders of the archive that the source no longer has, by number.
-    `began` is when the step began, on the monotonic clock, and `started` the same in UTC. `pace` is how fast the
-    destination takes mail, and when it counts as silent.
+    `begun` are the jobs that were begun earlier in this run, by raw name. When `is_over`, nothing more is sent:
+    what is on its way is answered and recorded. `began` is when the step began, on the monotonic clock, and
+    `started` the same in UTC. `pace` is how fast the destination takes mail, and when it counts as silent.
     """
 
     connect: Callable[[], MailDestination]
@@ -183,6 +197,8 @@ class ReplayContext(Struct):
     refused: Mapping[MessageKey, Refused] = field(default_factory=dict)
     append_limit: int | None = None
     damage: IntegrityError | None = None
+    begun: Mapping[bytes, ReplayJob] = field(default_factory=dict)
+    is_over: Callable[[], bool] = lambda: False
     began: float = field(default_factory=time.monotonic)
 
     @property

@@ -31,11 +31,11 @@ from archiver.mail.model import INBOX, KnownFolder
 from archiver.replay.compare.unchanged import changes_since, is_unchanged
 from archiver.replay.connection import ConnectionGroup, DestinationConnection, JobQueue
 from archiver.replay.context import MOST_BLAMED, ReplayContext, ReplayJob
-from archiver.replay.create_folders import create_folders
 from archiver.replay.deletions import delete_vanished, report_gone_folders, stranded_jobs
+from archiver.replay.folders.create import create_folders
+from archiver.replay.folders.removed import forget_removed, removed_folders
+from archiver.replay.folders.rename import follow_renames, resolve_renames
 from archiver.replay.follow_rights import are_due, follow_rights
-from archiver.replay.removed_folders import forget_removed, removed_folders
-from archiver.replay.rename_folders import follow_renames, resolve_renames
 from archiver.replay.send.labels import require_labels
 from archiver.replay.shared_copies import LeftToOthers, Spared, spare
 from archiver.replay.sync_folder import FolderSync
@@ -168,22 +168,24 @@ def jobs_of(
     placed: Sequence[tuple[KnownFolder, bytes]],
     listed: DestinationFolders,
 ) -> list[ReplayJob]:
-    """A job for each folder of the destination that folders of the archive go to."""
+    """A job for each folder of the destination that folders of the archive go to. What was begun goes on."""
     statuses = {each.folder.raw: each.status for each in listed.listed}
     folders = context.replicas.folders.current(context.destination)
     sources: dict[bytes, list[KnownFolder]] = {}
     for folder, raw in placed:
         sources.setdefault(raw, []).append(folder)
-    return [
-        ReplayJob(
+    jobs: list[ReplayJob] = []
+    for raw, here in sources.items():
+        job = ReplayJob(
             raw=raw,
             name=printable(", ".join(folder.folder.name for folder in here)),
             folders=tuple(folder.number for folder in here),
             status=statuses.get(raw),
             known=folders.get(raw),
         )
-        for raw, here in sources.items()
-    ]
+        begun = context.begun.get(raw)
+        jobs.append(job if begun is None else job.going_on_from(begun))
+    return jobs
 
 
 def _is_due(context: ReplayContext, job: ReplayJob) -> bool:

@@ -41,7 +41,7 @@ class KeptConnection(Generic[C]):
     def keep(self, whose: Hashable, connection: C) -> None:
         """Keep a connection that is in the middle of nothing, in place of the one that was kept before; or close
         it."""
-        if os.getpid() == _process:
+        if is_keeping():
             self._replace((whose, connection, time.monotonic()))
         else:
             connection.close()
@@ -73,6 +73,11 @@ class KeptConnection(Generic[C]):
 _places: list[KeptConnection[Any]] = []
 _source = KeptConnection[SourceConnection]()
 keep, take = _source.keep, _source.take
+
+
+def is_keeping() -> bool:
+    """Whether this process keeps connections: the steps of an account follow each other in it."""
+    return os.getpid() == _process
 
 
 @contextmanager

@@ -164,7 +164,17 @@ class AccountTask(luigi.Task):  # type: ignore[misc]
             replays=self.replay != "no",
             destination_is=self.destination_is,
             retry=self.retry,
+            ahead=self.replays_ahead,
         )
+
+    @property
+    def replays_ahead(self) -> bool:
+        """Whether what is archived may be replayed at once: the command asks for nothing that decides about more
+        than a folder, and no limit of Luigi's counts the connections to the destination."""
+        asked = self.include_vanished or self.include_removed or self.as_of is not None
+        if self.replay != "yes" or asked or self.destination_is != "ask" or self.retry != "due":
+            return False
+        return not limited(self.account.destination.settings)
 
     def complete_step(self, archive: Archive, result: str) -> None:
         """Mark the step as done; `result` is for later steps."""

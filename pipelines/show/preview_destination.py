@@ -25,7 +25,7 @@ from archiver.facts.replica import DestinationFolders
 from archiver.imap.capabilities import ServerFacts
 from archiver.mail.folder_names import printable
 from archiver.mail.model import Folder, KnownFolder, Listed
-from archiver.replay.create_folders import Recorded, map_of
+from archiver.replay.folders.create import Recorded, map_of
 from archiver.replay.identify import IdentityAnswer
 from archiver.replay.send.labels import require_labels
 from pipelines.failures import logged

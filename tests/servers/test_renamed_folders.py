@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from archiver.replay import rename_folders
+from archiver.replay.folders import rename as rename_folders
 from tests.accounts import RunResult, command, mail, run
 from tests.faults.replays import migration
 from tests.servers.mail_server import MailServer

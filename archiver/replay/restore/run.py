@@ -20,7 +20,7 @@ from archiver.mail.folder_names import canonical_raw, decode_name, printable
 from archiver.mail.model import INBOX, KnownFolder
 from archiver.replay.connection import DestinationConnection
 from archiver.replay.context import ReplayContext, ReplayJob
-from archiver.replay.create_folders import create_folders, rules_for
+from archiver.replay.folders.create import create_folders, rules_for
 from archiver.replay.run import jobs_of, know_refused, note_twins, work_off
 from archiver.replay.sync_folder import FolderSync
 

@@ -85,6 +85,8 @@ class Sender(Struct):
         """
         try:
             for batch in batches:
+                if self.context.is_over():
+                    break
                 self._announce(batch)
                 self._work_off(to_the_end=False)
             self._was_all = True
@@ -123,6 +125,9 @@ class Sender(Struct):
             # NOTE: Exchange hangs up after ten refusals; what became of some has to be recorded before that.
             if self.folder.job.send_alone and not self._in_flight and len(self._refused) >= _REFUSALS_AT_ONCE:
                 self._settle()
+            if self._waiting and self.context.is_over():
+                self._end_intents()
+                self._waiting.clear()
             while self._waiting and self._has_room():
                 self._begin(self._next_group())
             if self._may_look_ahead and not (to_the_end and not self._waiting):

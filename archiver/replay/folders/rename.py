@@ -24,7 +24,7 @@ from archiver.mail.model import INBOX, Folder, KnownFolder, Listed
 from archiver.mail.uidset import UidSet
 from archiver.replay.connection import DestinationConnection
 from archiver.replay.context import ReplayContext
-from archiver.replay.create_folders import map_of
+from archiver.replay.folders.create import map_of
 
 
 class _Move(Struct, frozen=True):
