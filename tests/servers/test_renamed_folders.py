@@ -181,7 +181,7 @@ def test_one_that_is_undone_after_a_run_that_was_cut(account: Migration) -> None
     account.keys |= {"replay__vanished": "expunge", "destination__attempts": 1}
     rename(account)
     account.there.on(b"SELECT", DROP, times=1)
-    account.run(expect=5)
+    account.run(expect=3)
     assert held(account) == {b"Job": 25, b"Job/old": 5}
     rename(account, b"Job", b"Work")
     for _ in range(3):
