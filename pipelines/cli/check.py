@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -118,14 +119,16 @@ def _look(
 
     accounts = load_accounts(configs, terminal)
     STOP.install()
-    previews = preview_accounts(
-        accounts.settings,
-        new_source=new_source,
-        new_archive=new_archive,
-        answer=answer,
-        with_destination=with_destination,
-        **(limits or {}),
-    )
+    with _counting(terminal, len(accounts.settings)) as progress:
+        previews = preview_accounts(
+            accounts.settings,
+            new_source=new_source,
+            new_archive=new_archive,
+            answer=answer,
+            with_destination=with_destination,
+            progress=progress,
+            **(limits or {}),
+        )
     took = estimates(previews)
     found = [{**preview.to_json(), "estimate": seconds} for preview, seconds in zip(previews, took, strict=True)]
     results: list[Row] = [*found, *(each.to_json() for each in accounts.refused)]
@@ -154,6 +157,16 @@ def _look(
         if preview.message:
             terminal.problem(f"{preview.settings.account}: {preview.message}")
     return exit_code
+
+
+@contextmanager
+def _counting(terminal: Terminal, accounts: int) -> Iterator[Callable[[int], None]]:
+    """Shows on a terminal how many accounts are done."""
+    if terminal.live is None or accounts < 2:
+        yield lambda _: None
+        return
+    with terminal.live.status(f"0 of {accounts:,} accounts") as status:
+        yield lambda done: status.update(f"{done:,} of {accounts:,} accounts")
 
 
 def _show(preview: Preview, result: Row, terminal: Terminal, *, details: bool) -> None:

@@ -34,8 +34,8 @@ class Looks(Generic[T, R]):
         self._replaced: set[int] = set()
         self._results: dict[int, R] = {}
 
-    def results(self, items: Sequence[T]) -> list[R]:
-        """The results in the order of the items.
+    def results(self, items: Sequence[T], progress: Callable[[int], None] = lambda _: None) -> list[R]:
+        """The results in the order of the items. `progress` gets the number of results now and then.
 
         Raises:
             Interrupted: a signal arrived.
@@ -48,6 +48,7 @@ class Looks(Generic[T, R]):
                 self._changed.wait(_TICK)
                 STOP.check()
                 self._look_after()
+                progress(len(self._results))
             return [self._results[number] for number in range(len(items))]
 
     def _start(self) -> None:

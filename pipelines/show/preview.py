@@ -6,7 +6,7 @@ server, not on disk, not even the archive's directory.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -59,9 +59,10 @@ def preview_accounts(
     with_destination: bool = True,
     at_once: int = SIDE_BY_SIDE,
     seconds: float = PATIENCE,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> list[Preview]:
-    """Preview accounts and their destinations, `at_once` at a time, each for so many seconds at most. Never raises
-    for an account's failure.
+    """Preview accounts and their destinations, `at_once` at a time, each for so many seconds at most; `progress`
+    gets the number of those that are done. Never raises for an account's failure.
 
     Raises:
         Interrupted: a signal arrived.
@@ -100,7 +101,7 @@ def preview_accounts(
 
     sharing = sharing_of(accounts)
     looks = Looks(never_raises, give_up, at_once=at_once, seconds=seconds)
-    return [replace(each, sharing=sharing[each.settings.file]) for each in looks.results(accounts)]
+    return [replace(each, sharing=sharing[each.settings.file]) for each in looks.results(accounts, progress)]
 
 
 def _tried(place: ArchivePlace, account: Account) -> ArchivePlace:

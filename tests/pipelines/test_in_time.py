@@ -20,7 +20,9 @@ def test_results_come_in_the_order_of_the_items() -> None:
         return number * 2
 
     looks = Looks[int, int](work, lambda _: -1, at_once=3, seconds=60)
-    assert looks.results(range(20)) == [number * 2 for number in range(20)]
+    told: list[int] = []
+    assert looks.results(range(20), told.append) == [number * 2 for number in range(20)]
+    assert (told, told[-1]) == (sorted(told), 20)
     assert Looks[int, int](work, lambda _: -1, at_once=3, seconds=60).results([]) == []
 
 

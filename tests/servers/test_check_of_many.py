@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -14,7 +17,8 @@ from typing import Any
 import pytest
 
 from pipelines.cli.main import invoke
-from tests.accounts import account_file
+from tests.accounts import PROJECT, account_file
+from tests.patience import PATIENCE
 from tests.servers.dovecot import Dovecot
 from tests.servers.scripted import DESTINATION, ScriptedFolder, ScriptedServer
 
@@ -130,6 +134,19 @@ def test_those_that_hang_hold_no_other(
     assert (code, time.monotonic() - began < 20) == (5, True)
     codes = {each["account"]: each["exit_code"] for each in json.loads(out)["accounts"]}
     assert codes == {**{f"a{number}": 5 for number in range(6)}, **dict.fromkeys(users, 0)}
+
+
+def test_a_signal_ends_it_while_somebody_hangs(dovecot: Dovecot, silent: socket.socket, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        account_file(tmp_path, dovecot, "u1", name=name, source__port=silent.getsockname()[1],
+                     archive__path=str(tmp_path / "archives" / name))  # fmt: skip
+    silent.settimeout(PATIENCE)
+    line = [sys.executable, "-m", "pipelines", "check", str(tmp_path)]
+    with subprocess.Popen(line, cwd=PROJECT, stderr=subprocess.PIPE, text=True) as process, silent.accept()[0]:
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, time.monotonic() - began < 15, "Traceback" in err) == (130, True, False)
 
 
 def test_what_has_no_room_is_to_be_looked_at(
