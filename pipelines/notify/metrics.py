@@ -12,6 +12,7 @@ import stat
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 
 from archiver.errors import ArchiverError
@@ -24,13 +25,12 @@ from pipelines.notify.results import Result
 from pipelines.notify.samples import (
     Counts,
     Samples,
-    account_of,
+    by_account,
     configs_in,
     exposition,
     samples_in,
     samples_of,
     with_ages,
-    without_gone,
 )
 
 _MODE = 0o644  # node_exporter is another user, and nothing in it is secret
@@ -79,9 +79,12 @@ def write_metrics(results: Sequence[Result], counts: Counts, say: Callable[[str]
 def _write(file: Path, results: Iterable[Result], counts: Counts) -> list[str]:
     problems: list[str] = []
     with locked(os.fspath(file.with_name(f".{file.name}.lock"))):
-        there, now = _read(file), float(int(time.time()))
-        configs = configs_in(there)
-        there = without_gone(there, {name: os.path.lexists(path) for name, path in configs.items()})
+        read, now = _read(file), float(int(time.time()))
+        configs = configs_in(read)
+        there = by_account(read)
+        for name, path in configs.items():
+            if not os.path.lexists(path):
+                del there[name]
         for each in results:
             other = configs.get(each.account)
             if other not in (None, str(each.watched.file)) and os.path.lexists(str(other)):
@@ -90,13 +93,12 @@ def _write(file: Path, results: Iterable[Result], counts: Counts) -> list[str]:
                     f"{one_line(str(other))}; give one of them a textfile of its own"
                 )
                 continue
-            own = {key: value for key, value in there.items() if account_of(key[1]) == each.account}
-            for key in own:
-                del there[key]
+            own = there.get(each.account, {})
             if not own and each.exit_code:
                 own = _since_before(each)
-            there |= samples_of(each, counts.by_account.get(each.account, {}), own, now)
-        _replace(file, exposition(with_ages(there, now)).encode("utf-8", "replace"))
+            there[each.account] = samples_of(each, counts.by_account.get(each.account, {}), own, now)
+        samples = dict(chain.from_iterable(its.items() for its in there.values()))
+        _replace(file, exposition(with_ages(samples, now)).encode("utf-8", "replace"))
     return problems
 
 

@@ -193,15 +193,20 @@ def samples_in(text: str) -> Samples:
     return found
 
 
-def without_gone(samples: Samples, is_there: Mapping[str, bool]) -> Samples:
-    """The samples without those of accounts whose files are gone."""
-    return {key: value for key, value in samples.items() if is_there.get(account_of(key[1]), True)}
+def by_account(samples: Samples) -> dict[str, Samples]:
+    """The samples of each account."""
+    found: dict[str, Samples] = {}
+    for (name, labels), value in samples.items():
+        found.setdefault(account_of(labels), {})[name, labels] = value
+    return found
 
 
 def configs_in(samples: Iterable[tuple[str, Labels]]) -> dict[str, str]:
     """The account file of each account."""
     return {
-        account_of(labels): dict(labels)["config"] for name, labels in samples if name == "archiver_account_info"
+        account_of(labels): dict(labels).get("config", "")
+        for name, labels in samples
+        if name == "archiver_account_info"
     }
 
 

@@ -228,7 +228,8 @@ class TestTheFormat:
 
     def test_a_file_of_somebody_else_harms_nothing(self, tmp_path: Path) -> None:
         (tmp_path / "archiver.prom").write_bytes(
-            b'up 1\narchiver_messages{account="x"} nan_\n\xff\narchiver_bytes{a 1\n'
+            b'up 1\narchiver_account_info{account="y"} 1\narchiver_messages{account="x"} nan_\n\xff\n'
+            b"archiver_bytes{a 1\n"
         )
 
         found = written(tmp_path, result(tmp_path, "alice"))

@@ -17,13 +17,16 @@ from typing import Any
 
 import pytest
 
-from archiver.config.notify import MailSettings
+from archiver.config.notify import MailSettings, MetricsSettings, NotifySettings
 from archiver.config.references import Program
 from pipelines.notify.apart import deliver_all
 from pipelines.notify.channel import Channel, Undelivered
 from pipelines.notify.mail import Mail
 from pipelines.notify.notice import Notice
+from pipelines.notify.occasion import News, news_of, next_outcome, told_to
+from pipelines.notify.outcomes import Outcome
 from pipelines.notify.program import OwnProgram
+from pipelines.notify.results import Result, Watched
 from pipelines.notify.webhook import Webhook
 from tests.accounts import ARCHIVER, PROJECT, account_file
 from tests.faults.unprivileged import run_lines
@@ -240,6 +243,39 @@ class TestOccasions:
 
         told = {each.path: [one["account"] for one in json.loads(each.body)["accounts"]] for each in web.asked}
         assert told == {"/all": ["worse"], "/bad": ["bad"]}
+
+
+def of(exit_code: int, before: Outcome, run: str | None = "new") -> News:
+    watched = Watched("alice", Path("/configs/alice.toml"), NotifySettings(), MetricsSettings())
+    return news_of(Result(watched, exit_code, run=run), before)
+
+
+NOTHING, GOOD, BAD = Outcome(), Outcome(True, "then", "old", 0), Outcome(False, "then", "old", 5)
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "before", "occasions"),
+    [
+        (0, NOTHING, []),
+        (5, NOTHING, ["failure", "change"]),
+        (0, GOOD, []),
+        (3, GOOD, ["failure", "change"]),
+        (75, GOOD, ["failure", "change"]),
+        (5, BAD, ["failure"]),
+        (0, BAD, ["change"]),
+        (7, GOOD, ["failure"]),  # another run is at work, which says nothing about the account
+        (143, GOOD, []),
+        (143, BAD, []),
+    ],
+)
+def test_what_is_an_occasion(exit_code: int, before: Outcome, occasions: list[str]) -> None:
+    news = of(exit_code, before)
+    after = next_outcome(news, "now")
+
+    assert told_to(("failure", "change"), [news])[0] == occasions
+    assert told_to(("digest",), [news]) == (["digest"], [news])
+    assert told_to(("failure", "change", "digest"), [of(exit_code, after)]) == ([], [])  # the same run once more
+    assert (after.since == "now") == ("change" in occasions or before is NOTHING)
 
 
 class TestWebhook:
