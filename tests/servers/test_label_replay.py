@@ -186,6 +186,23 @@ class TestAllMailAlone:
         assert not [line for line in server.commands if line.startswith(b"UID STORE") and b"X-GM" in line]
         command("verify", config)
 
+    def test_on_a_dovecot(self, scripted: Scripted, dovecot: Dovecot, tmp_path: Path) -> None:
+        gmail, user = account(), dovecot.fresh_user()
+        config = migration(
+            tmp_path, scripted(gmail.folders, capabilities=GMAIL), "u1", dovecot, user, replay__labels="all-mail"
+        )
+        run(config)
+        command("verify", "--deep", config)
+
+        (there,) = [raw for raw, each in dovecot.dump(user).items() if each.messages]
+        served = dovecot.dump(user)
+        assert there == ALL_MAIL
+        assert {each.digest: each.flags - {"\\Recent"} for each in served[there].messages.values()} == {
+            sha256(each.octets).hexdigest(): frozenset(each.flags) for each in gmail.all.messages.values()
+        }
+        run(config)
+        assert dovecot.dump(user) == served
+
     def test_a_message_that_all_mail_lacks_is_missing(self, scripted: Scripted, tmp_path: Path) -> None:
         gmail = account()
         gmail.folders[b"Work"].add(message(80, "Work"))
