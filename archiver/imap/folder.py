@@ -10,8 +10,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import reduce
 from operator import or_
 
-from msgspec.structs import replace
-
 from archiver.errors import (
     BackendError,
     ConnectionLost,
@@ -22,8 +20,8 @@ from archiver.errors import (
 )
 from archiver.imap.answers import MessageRows
 from archiver.imap.coming import Coming, discard
-from archiver.imap.extensions import binary
 from archiver.imap.extensions.binary import SecondLook
+from archiver.imap.extensions.nuls import NulReader
 from archiver.imap.fetch import FetchStream, body_reader, read_header
 from archiver.imap.fetch_row import is_fetch, leading_attribute_rows, leading_flag_rows, parse_fetch
 from archiver.imap.listing import Abilities
@@ -55,7 +53,7 @@ class FolderReader:
         self._accept = accept
         self._identity_refused = False
         self._delivered = False
-        self._needs_no_binary = "BINARY" not in abilities
+        self._nuls = NulReader(session, self._fetch, needed="BINARY" in abilities)
         self.prefetched: tuple[bytes, Reply] | None = None
         self.coming: Coming | None = None
         self.behind: Callable[[], None] | None = None
@@ -278,11 +276,11 @@ class FolderReader:
                     doubtful.append(outcome)
                     continue
                 self._delivered = True
-                if self._may_lack_nul(outcome):
+                if self._nuls.may_lack(outcome):
                     again.hold(outcome)
                 else:
                     yield outcome
-            yield from self._as_they_are(again, alone=len(uids) == 1)
+            yield from self._nuls.read(again, body_reader(self.spool), alone=len(uids) == 1)
         finally:
             again.discard()
             if coming is not None:
@@ -293,35 +291,6 @@ class FolderReader:
             yield from self.fetch(sorted(bad))
             doubtful = [each for each in doubtful if each.uid not in bad]
         yield from self._without_expunged(doubtful)
-
-    def _may_lack_nul(self, fetched: Fetched) -> bool:
-        """Whether BINARY may bring other octets of this message. A server that sends a NUL in BODY[] (Cyrus) shows
-        what it has."""
-        if self._needs_no_binary or fetched.body.size == 0:
-            return False
-        self._needs_no_binary = binary.has_nul(fetched.body)
-        return not self._needs_no_binary and binary.may_lack_nul(fetched.body)
-
-    def _as_they_are(self, again: SecondLook, *, alone: bool) -> Iterator[Fetched]:
-        """The messages with their NULs, or as BODY[] gave them if the server refuses BINARY or decodes in it.
-
-        Raises:
-            ConnectionLost: it broke at one of several of them. A message that is requested `alone` is delivered as
-                BODY[] gave it, so that BINARY never costs one.
-        """
-        for chunk in uid_sets(again.uids):
-            try:
-                for response in self._fetch(chunk, binary.ITEMS, body_reader(self.spool)):
-                    yield from again.answered(response)
-            except ServerUnavailable:
-                self._needs_no_binary = True
-                break
-            except ConnectionLost as error:
-                if not alone:
-                    error.where = replace(self._session.where, uid=again.uids.first, operation="fetch")
-                    raise
-                break
-        yield from again.rest()
 
     def _without_expunged(self, doubtful: Sequence[Undelivered]) -> Iterator[Undelivered]:
         """The same outcomes, with `gone` set where the folder no longer has the message, which is no failure."""

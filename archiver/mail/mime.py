@@ -35,7 +35,8 @@ class Part(Struct, frozen=True):
     """A part of a message; the root is the message itself.
 
     `type` is as in `text/plain`, `encoding` the Content-Transfer-Encoding; values that are not given are None.
-    `size` is the octets of its body, still encoded, with all its `parts`.
+    `size` is the octets of its body, still encoded, with all its `parts`, and `start` is where that begins in the
+    message.
     """
 
     type: str
@@ -44,6 +45,12 @@ class Part(Struct, frozen=True):
     filename: str | None
     size: int
     parts: tuple[Part, ...] = ()
+    start: int = 0
+
+    @property
+    def is_as_it_is(self) -> bool:
+        """Whether its body is not encoded."""
+        return (self.encoding or "") in _AS_THEY_ARE
 
 
 class Structure(Struct, frozen=True):
@@ -89,6 +96,7 @@ class _Open(Struct):
             filename=_tolerant(header.get_filename),
             size=self.size,
             parts=tuple(part.closed() for part in self.parts),
+            start=self.start,
         )
 
 

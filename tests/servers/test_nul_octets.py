@@ -10,6 +10,8 @@ from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
+import pytest
+
 from tests.accounts import account_file, archive_of, assert_whole, command, run
 from tests.faults.replays import migration
 from tests.servers.cyrus import Cyrus
@@ -25,7 +27,7 @@ from tests.servers.scripted import (
     ScriptedServer,
     Session,
 )
-from tests.servers.wire import Append
+from tests.servers.wire import Append, WireError
 
 BINARY = (*DESTINATION, "BINARY")
 UTF16 = "Grüße – 日本".encode("utf-16-le")
@@ -77,19 +79,62 @@ def test_dovecot_shows_0x80_and_the_archive_has_the_nul(dovecot: Dovecot, mail_u
     assert run(config).total("fetched") == (0,)
 
 
-def test_what_dovecot_decodes_in_binary_stays_as_it_is_shown(
+MIXED = b"""\
+Subject: x\r
+Content-Type: multipart/mixed; boundary="b"\r
+\r
+no part\r
+--b\r
+\r
+a\0b\r
+--b\r
+Content-Transfer-Encoding: base64\r
+\r
+aGVsbG8K\r
+--b\r
+Content-Type: multipart/alternative; boundary=c\r
+\r
+--c\r
+Content-Type: text/html\r
+Content-Transfer-Encoding: 8BIT\r
+\r
+\0\r
+\0 \x80\r
+\r
+--c\r
+Content-Transfer-Encoding: quoted-printable\r
+\r
+Gr=C3=BC=C3=9Fe\r
+--c--\r
+--b--\r
+"""
+
+
+def test_what_dovecot_decodes_in_binary_is_read_part_by_part(
     dovecot: Dovecot, mail_user: str, tmp_path: Path
 ) -> None:
-    """It does so against RFC 3516, where a part is in base64. The NUL of such a message cannot be read."""
-    part = b"--b\r\nContent-Transfer-Encoding: base64\r\n\r\naGVsbG8K\r\n--b--\r\n"
-    octets = b'Content-Type: multipart/mixed; boundary="b"\r\n\r\n--b\r\n\r\na\0b\r\n' + part
-    dovecot.append_many(mail_user, "INBOX", [Append(octets)])
-    assert b"Content-Transfer-Encoding: binary" in there(dovecot, mail_user, item=b"BINARY.PEEK[]")[0]
+    """It does so against RFC 3516, where a part is in base64 or quoted-printable. A NUL in the header of such a
+    message cannot be read."""
+    in_header = MIXED.replace(b"Subject: x", b"Subject: \0")
+    alone = b"Content-Transfer-Encoding: base64\r\n\r\naGk\0K\r\n"
+    dovecot.append_many(mail_user, "INBOX", [Append(octets) for octets in (MIXED, in_header, alone)])
+    with dovecot.wire(mail_user) as wire:
+        wire.command("SELECT INBOX")
+        for uid in (1, 2):
+            (row,) = wire.command(f"UID FETCH {uid} (BINARY.PEEK[])")
+            assert b"Content-Transfer-Encoding: binary" in row.literals[0]
+        with pytest.raises(WireError, match=r"NO \[PARSE\] Invalid data in MIME part"):
+            wire.command("UID FETCH 3 (BINARY.PEEK[])")
 
     config = account_file(tmp_path, dovecot, mail_user)
     run(config)
 
-    assert assert_whole(archive_of(config)).digests() == digests({"shown": octets.replace(b"\0", b"\x80")})
+    known = {
+        "all of it": MIXED,
+        "but the header": in_header.replace(b"Subject: \0", b"Subject: \x80"),
+        "nothing": alone.replace(b"\0", b"\x80"),
+    }
+    assert assert_whole(archive_of(config)).digests() == digests(known)
 
 
 def test_from_dovecot_to_cyrus(dovecot: Dovecot, cyrus: Cyrus, mail_user: str, tmp_path: Path) -> None:

@@ -118,8 +118,16 @@ class TestDovecot:
         run(config)
         served = {uid: message.digest for uid, message in dovecot.dump(mail_user)[b"INBOX"].messages.items()}
         assert len(served) == len(originals)
-        state = assert_whole(archive_of(config))
-        assert state.digests() == served
+        held = assert_whole(archive_of(config)).digests()
+        with_nul = {uid: octets for uid, octets in enumerate(originals, 1) if b"\0" in octets}
+        assert {uid: digest for uid, digest in held.items() if uid not in with_nul} == {
+            uid: digest for uid, digest in served.items() if uid not in with_nul
+        }
+        true = {
+            uid: digest_of(each.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")) for uid, each in with_nul.items()
+        }
+        assert all(held[uid] in (true[uid], served[uid]) for uid in with_nul)
+        assert not with_nul or any(held[uid] == true[uid] for uid in with_nul)  # test_nul_octets.py says which
         if line_ends == "CRLF":
             whole = {uid: digest_of(octets) for uid, octets in enumerate(originals, 1) if unaltered(octets)}
             assert {uid: served[uid] for uid in whole} == whole

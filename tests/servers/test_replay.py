@@ -108,6 +108,8 @@ def test_the_corpora_arrive_as_far_as_they_are_taken(
 ) -> None:
     """Every message that the destination takes is there, every other one is listed with its reason."""
     octets = [each.octets for each in corpora if each.octets]  # Dovecot itself takes no message without an octet
+    if not isinstance(there, Dovecot):  # only Dovecot shows a NUL as Dovecot does: test_nul_octets.py
+        octets = [each for each in octets if b"\0" not in each]
     dovecot.create(mail_user, "Corpora")
     messages = [
         Append(each, ("\\Seen", "$Forwarded"), date) for each, date in zip(octets, dates(range(2000)), strict=False)

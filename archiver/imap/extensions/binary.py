@@ -4,14 +4,16 @@ No literal of RFC 3501 may contain NUL. Dovecot keeps one, counts it in RFC822.S
 BINARY.PEEK[] brings the message as it is. So a message with an 0x80 that no character explains is asked for again.
 
 NOTE: BINARY[] of a whole message should decode nothing, but Dovecot decodes base64 and quoted-printable in it and
-changes the header to say so. What came counts only if it is what BODY[] gave once each NUL is 0x80.
+changes the header to say so. Then those parts of the message are asked for that are not encoded. What comes counts
+only if it is what BODY[] gave once each NUL is 0x80.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from io import BytesIO
 from pathlib import Path
 
 from msgspec import Struct, field
@@ -19,7 +21,8 @@ from msgspec.structs import replace
 
 from archiver.errors import ArchiveNotWritable
 from archiver.imap.tokens import Response, number
-from archiver.mail.content import Spool
+from archiver.mail.content import Spool, body_of
+from archiver.mail.mime import Part, structure_of
 from archiver.mail.model import Body, Fetched
 from archiver.mail.uidset import UidSet
 
@@ -31,6 +34,8 @@ _PIECE = 256 << 10
 _IN_MEMORY = 8 << 20  # octets of messages that wait for a second look; those of the others go to spool files
 
 _UID = re.compile(rb"[( ]UID (\d+)", re.IGNORECASE)
+_MOST_PARTS = 50
+_PART = re.compile(rb"BINARY\[([\d.]+)\] +\x00(\d+)\x00", re.IGNORECASE)
 _WHOLE = re.compile(rb"BINARY\[\] +\x00\x00", re.IGNORECASE)
 _SIGN = re.compile(rb"(?<![\x81-\xfe])\x80")
 _UTF8 = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
@@ -67,6 +72,7 @@ class SecondLook(Struct):
     spool: Spool
     _held: dict[int, Fetched] = field(default_factory=dict)
     _octets: int = 0
+    _decoded: list[Fetched] = field(default_factory=list)
 
     @property
     def uids(self) -> UidSet:
@@ -105,9 +111,25 @@ class SecondLook(Struct):
                 body.discard()
             return
         fetched = self._taken(uid)
-        as_is, shown = (body, fetched.body) if _shows(body, fetched.body) else (fetched.body, body)
-        shown.discard()
-        yield replace(fetched, body=as_is)
+        if _shows(body, fetched.body):
+            fetched.body.discard()
+            yield replace(fetched, body=body)
+            return
+        body.discard()
+        if fetched.body.octets is None:
+            yield fetched
+        else:
+            self._decoded.append(fetched)
+
+    def refused(self, uid: int) -> None:
+        """The server refuses BINARY[] of this message; its parts may do."""
+        if uid in self._held and self._held[uid].body.octets is not None:
+            self._decoded.append(self._taken(uid))
+
+    def decoded(self) -> Iterator[Fetched]:
+        """What came decoded, and is in memory, as BODY[] gave it."""
+        while self._decoded:
+            yield self._decoded.pop()
 
     def rest(self) -> Iterator[Fetched]:
         """What was not answered, as BODY[] gave it."""
@@ -124,6 +146,47 @@ class SecondLook(Struct):
         for each in self._held.values():
             each.body.discard()
         self._held.clear()
+
+
+class PlainPart(Struct, frozen=True):
+    """A part that is not encoded and may have NULs: its number (RFC 3501 section 6.4.5), and where it is in the
+    message."""
+
+    section: bytes
+    start: int
+    end: int
+
+
+def plain_parts(octets: bytes) -> list[PlainPart]:
+    """Those of a message."""
+    root = structure_of(BytesIO(octets)).root
+    found = _plain(octets, root, b"") if root.parts else _plain(octets, root, b"1")
+    return list(found)[:_MOST_PARTS]
+
+
+def _plain(octets: bytes, part: Part, section: bytes) -> Iterator[PlainPart]:
+    if (part.type or "").startswith("multipart/"):
+        for number, each in enumerate(part.parts, 1):
+            yield from _plain(octets, each, b"%b.%d" % (section, number) if section else b"%d" % number)
+    elif part.is_as_it_is and section and _is_odd(octets[part.start : part.start + part.size]):
+        yield PlainPart(section, part.start, part.start + part.size)
+
+
+def items_for(parts: Sequence[PlainPart]) -> bytes:
+    """The items that ask for these parts."""
+    return b"(UID %b)" % b" ".join(b"BINARY.PEEK[%b]" % each.section for each in parts)
+
+
+def with_parts(fetched: Fetched, parts: Sequence[PlainPart], responses: Sequence[Response]) -> Fetched:
+    """The message with the octets that these responses have for its parts, where they are what was shown."""
+    octets = fetched.body.octets or b""
+    whole = bytearray(octets)
+    given = {found[1]: each.literals[int(found[2])] for each in responses for found in _PART.finditer(each.text)}
+    for part in parts:
+        true = given.get(part.section)
+        if true is not None and true.translate(_AS_SHOWN) == octets[part.start : part.end]:
+            whole[part.start : part.end] = true
+    return replace(fetched, body=body_of(bytes(whole))) if whole != octets else fetched
 
 
 def _shows(as_is: Body, shown: Body) -> bool:

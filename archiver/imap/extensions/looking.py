@@ -11,6 +11,7 @@ from archiver.imap.replies import Reply
 from archiver.imap.session import Session
 
 _FOLDERS = 100  # in one flight
+_COMMANDS = 250  # in one flight: the answers have to fit into the sockets' buffers while we write
 _REFUSABLE = 8  # commands in a row that may be refused: Courier hangs up at the tenth refusal
 
 Asked = tuple[bytes, bytes, bytes]
@@ -46,13 +47,16 @@ def look(session: Session, abilities: Abilities, raws: Sequence[bytes]) -> dict[
 
 
 def flight(session: Session, asked: Sequence[Asked]) -> list[Reply]:
-    """The replies to these commands, in one flight as far as the names can be quoted."""
+    """The replies to these commands, in few flights as far as the names can be quoted."""
     lines = [(name := session.quoted(raw)) and b"%b %b%b" % (before, name, behind) for before, raw, behind in asked]
     quoted = [line for line in lines if line is not None]
     sent: list[bytes] = []
     for start in range(0, len(quoted), _REFUSABLE):
         sent += [*quoted[start : start + _REFUSABLE], b"NOOP"]
-    answered = zip(sent, session.flight(*sent) if sent else (), strict=True)
+    answers: list[Reply] = []
+    for start in range(0, len(sent), _COMMANDS):
+        answers += session.flight(*sent[start : start + _COMMANDS])
+    answered = zip(sent, answers, strict=True)
     replies = iter([reply for line, reply in answered if line != b"NOOP"])
     return [
         session.command_with_name(*each) if line is None else next(replies)

@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archiver.imap.extensions.binary import SecondLook, has_nul, may_lack_nul
+from archiver.imap.extensions.binary import (
+    SecondLook,
+    has_nul,
+    items_for,
+    may_lack_nul,
+    plain_parts,
+    with_parts,
+)
 from archiver.imap.extensions.rights import strings
 from archiver.imap.tokens import BODY_MARK, Response
 from archiver.mail.content import body_of
@@ -41,7 +48,7 @@ def look(spool: Path, shown: bytes, binary: bytes) -> bytes:
     held = SecondLook(spool_in(spool))
     held.hold(Fetched(Attributes(7), body_of(shown)))
     row = Response(b"* 1 FETCH (UID 7 BINARY[] " + BODY_MARK + b")", (), body_of(binary))
-    (fetched,) = held.answered(row)
+    (fetched,) = [*held.answered(row), *held.decoded()]
     assert not list(held.rest())
     return octets_of(fetched.body)
 
@@ -78,3 +85,38 @@ def test_a_string_that_does_not_end_is_read_once() -> None:
     begun = time.process_time()
     assert strings(Response(b"a " + b'"\\' * 30_000), 0) == [b"a"]
     assert time.process_time() - begun < 1
+
+
+def multipart(*parts: bytes) -> bytes:
+    return (
+        b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n" + b"\r\n--b\r\n".join(parts) + b"\r\n--b--\r\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("octets", "sections"),
+    [
+        (b"A: b\r\n\r\nx \x80", [b"1"]),
+        (b"A: \x80\r\n\r\nx", []),
+        (b"Content-Transfer-Encoding: base64\r\n\r\n\x80", []),
+        (multipart(b"\r\n\x80", b"\r\nx", b"\r\n\x80"), [b"1", b"3"]),
+        (multipart(b"A: b\r\n\r\n\x80", multipart(b"\r\nx", b"\r\n\x80")), [b"1", b"2.2"]),
+        (multipart(b"Content-Type: message/rfc822\r\n\r\nA: b\r\n\r\n\x80"), [b"1"]),
+        (b"", []),
+    ],
+)
+def test_parts_that_may_have_nuls(octets: bytes, sections: list[bytes]) -> None:
+    parts = plain_parts(octets)
+    assert [each.section for each in parts] == sections
+    assert all(b"\x80" in octets[each.start : each.end] for each in parts)
+
+
+def test_a_part_counts_if_it_is_what_was_shown() -> None:
+    shown = multipart(b"\r\na\x80", b"\r\nb\x80", b"\r\nc\x80")
+    parts = plain_parts(shown)
+    assert items_for(parts) == b"(UID BINARY.PEEK[1] BINARY.PEEK[2] BINARY.PEEK[3])"
+    row = b"* 1 FETCH (UID 7 BINARY[1] \0000\0 BINARY[2] \0001\0 BINARY[3] NIL BINARY[4] \0001\0)"
+    fetched = Fetched(Attributes(7), body_of(shown))
+    result = with_parts(fetched, parts, [Response(row, (b"a\0", b"other"))])
+    assert result.body == body_of(multipart(b"\r\na\0", b"\r\nb\x80", b"\r\nc\x80"))
+    assert with_parts(fetched, parts, []) is fetched

@@ -86,8 +86,8 @@ def test_the_size_of_a_part_is_that_of_its_body_with_all_parts() -> None:
 
 def test_what_is_reported_of_a_part() -> None:
     octets = b"Content-Type: Image/PNG; name==?utf-8?q?Gr=C3=BC=C3=9Fe=2Epng?=\r\n\r\nx"
-    assert structure(octets) == Structure(Part("image/png", None, None, "Grüße.png", 1))
-    assert structure(TEXT).root == Part("text/html", "utf-8", "base64", None, 4)
+    assert structure(octets) == Structure(Part("image/png", None, None, "Grüße.png", 1, start=len(octets) - 1))
+    assert structure(TEXT).root == Part("text/html", "utf-8", "base64", None, 4, start=len(TEXT) - 4)
 
 
 def test_what_is_deeper_or_more_than_a_person_can_look_at_is_left_out() -> None:
