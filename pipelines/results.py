@@ -20,8 +20,17 @@ if TYPE_CHECKING:
 
 def listing_to_json(listed: Sequence[Listed], renewed: int = 0) -> str:
     """An enumeration as a step's result, and how many folders are renewed if all of them are."""
-    folders = [{**to_record(each.folder), "status": each.status and astuple(each.status)} for each in listed]
+    folders = [
+        {**_folder_to_record(each.folder), "status": each.status and astuple(each.status)} for each in listed
+    ]
     return json.dumps({"folders": folders, "renewed": renewed})
+
+
+def _folder_to_record(folder: Folder) -> dict[str, object]:
+    record = to_record(folder)
+    if folder.spelled is None:
+        del record["spelled"]  # as versions wrote it that knew no such key
+    return record
 
 
 def listing_from_json(text: str) -> list[Listed]:
