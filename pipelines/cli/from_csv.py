@@ -159,7 +159,8 @@ def _show(request: Request, compared: Sequence[Compared], defaults: Tree | None,
         text += f"; {same:,} {'is' if same == 1 else 'are'} there already"
     click.echo(printable(text))
     if differing:
-        click.echo(f"{counted(len(differing), 'account differs', 'accounts differ')} and stay as they are:")
+        told = counted(len(differing), "account differs", "accounts differ")
+        click.echo(f"{told} from the table; nothing there is changed:")
         for each in differing[:_SHOWN]:
             keys = ", ".join(each.differ)
             click.echo(printable(f"  {each.made.file} (line {each.made.line}): {keys}"))
