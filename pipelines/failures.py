@@ -17,7 +17,8 @@ from archiver.mail.folder_names import printable
 log = logging.getLogger("archiver")
 
 _COMMAND = re.compile(
-    r"`(archiver (?:archive|check|gc|login|rebuild|repair|replay|report|retry|run|status|verify)(?: --[a-z-]+)*)`"
+    r"`(archiver (?:archive|check|gc|login|rebuild|repair|replay|report|retry|run|search|status|verify)"
+    r"(?: --[a-z-]+)*)`"
 )
 _TRACE_LIMIT = 2500
 _THROTTLE_SECONDS = 60.0  # if the server does not say how long

@@ -24,6 +24,7 @@ from archiver.mail.model import (
     Quarantined,
     Tally,
 )
+from archiver.mail.parts.contents import Contents
 from archiver.mail.uidset import UidSet
 
 
@@ -225,6 +226,45 @@ class MessageIndex(Protocol):
         """Extend the index of texts to all headers; yields how many were added at a time. What was added is kept,
         wherever it stops. It ends at once if this user cannot, or another process is just doing it. What a search
         finds does not depend on it."""
+
+    @property
+    def contents(self) -> ContentIndex:
+        """What messages say, of which `find` finds only what is in it."""
+
+
+class ContentIndex(Protocol):
+    """What messages say and what is attached to them, by digest, for `MessageIndex.find`. It only has what was put
+    into it, can be made again from the messages, and is no part of the archive."""
+
+    @property
+    def may_change(self) -> bool:
+        """Whether it may be extended here."""
+
+    def count_missing(self) -> int:
+        """How many messages, by digest, are not in it."""
+
+    def extending(self) -> AbstractContextManager[ContentExtension | None]:
+        """The index, to be extended; None: this user cannot, or another process is just doing it. A search may be
+        made meanwhile, and finds what was added until then.
+
+        Raises (in the block): ArchiveNotWritable if it cannot be written; what was added before is in it.
+        """
+
+
+class ContentExtension(Protocol):
+    """The index of contents while it is extended. Killed at any point, it has what was added."""
+
+    def next(self, limit: int) -> Sequence[Placement]:
+        """The next messages that are not in it, each once, in the order in which they were archived; none if all
+        are. They have to be added before others are asked for. Messages that the catalog does not know are removed
+        if the catalog is another one than last time."""
+
+    def add(self, contents: Mapping[Digest, Contents | None]) -> None:
+        """Add the messages that `next` returned; None: it could not be read, and is tried again the next time.
+        Durable on return."""
+
+    def discard(self, digests: Collection[Digest]) -> None:
+        """Remove what these messages say; durable on return, fine if they are not there."""
 
 
 class RunLedger(Protocol):

@@ -106,6 +106,7 @@ def settings_of(file: Path, over: Tree, defaults: Defaults) -> Settings:
         messages=checked.messages,
         destination=checked.destination,
         replay=checked.replay,
+        search=checked.search,
         notify=checked.notify,
         metrics=checked.metrics,
         warnings=tuple(_all_warnings(checked)),

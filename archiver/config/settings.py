@@ -295,6 +295,12 @@ class MessageRules(Table, frozen=True, kw_only=True):
         return " ".join([*ages, *([] if self.search is None else [self.search])]) or None
 
 
+class SearchRules(Table, frozen=True, kw_only=True):
+    """What is kept for searches besides the catalog: "text" also what messages say and what is attached to them."""
+
+    index: Literal["headers", "text"] = "headers"
+
+
 class AccountFile(Table, frozen=True, kw_only=True):
     """An account file merged with its defaults."""
 
@@ -304,6 +310,7 @@ class AccountFile(Table, frozen=True, kw_only=True):
     folders: FolderRules = FolderRules()
     messages: MessageRules = MessageRules()
     replay: ReplayRules = ReplayRules()
+    search: SearchRules = SearchRules()
     notify: NotifySettings = NotifySettings()
     metrics: MetricsSettings = MetricsSettings()
 
@@ -319,6 +326,7 @@ TABLES: Mapping[str, type[Table]] = {
     "folders": FolderRules,
     "messages": MessageRules,
     "replay": ReplayRules,
+    "search": SearchRules,
     "notify": NotifySettings,
     "notify.mail": MailSettings,
     "metrics": MetricsSettings,
@@ -336,6 +344,7 @@ class Settings(Struct, frozen=True):
     messages: MessageRules
     destination: DestinationSettings | None
     replay: ReplayRules
+    search: SearchRules = SearchRules()
     notify: NotifySettings = NotifySettings()
     metrics: MetricsSettings = MetricsSettings()
     warnings: tuple[str, ...] = ()

@@ -270,6 +270,10 @@ $oauth2_there
 # labels = "folders"                      # Gmail's folders are its labels: "folders" replays each of them, "labels"
 #                                         # only All Mail, with its labels, onto Gmail; "all-mail" only All Mail
 
+[search]
+# index = "headers"                       # "text": `archiver search` also finds what messages say and attachments;
+#                                         # after each run what is new is read for that (bodies.sqlite)
+
 # Who gets to know how a run ended; mostly in defaults.toml. `archiver check --notify` tries it.
 #[notify]
 #on = ["failure"]                         # and "change": complete after a failure, or the reverse; "digest": all

@@ -23,6 +23,9 @@ class Query(Struct, frozen=True):
     or without its brackets; `digest` the beginning of the digest. `vanished` includes messages that are gone from
     the source; `gone` leaves out those that their folder there still has. `limit` is the largest number of results;
     the newest are returned.
+
+    `body` is part of a message's text, `attachment` part of the name of something in it, `attached` whether
+    something is attached; only messages in the index of contents have these.
     """
 
     folders: Collection[int] | None = None
@@ -43,6 +46,14 @@ class Query(Struct, frozen=True):
     vanished: bool = False
     gone: bool = False
     limit: int = 100
+    body: str | None = None
+    attachment: str | None = None
+    attached: bool = False
+
+    @property
+    def asks_inside(self) -> bool:
+        """Whether something is asked that headers do not say."""
+        return self.attached or self.body is not None or self.attachment is not None
 
 
 class Found(Struct, frozen=True):
@@ -50,7 +61,7 @@ class Found(Struct, frozen=True):
 
     `folder` is the decoded path with "/" between levels. `gone_at` is when it was seen to be gone from the source,
     or its epoch ended; None if it is there. `is_current`: the folder is still in the epoch of its UID. `epoch` is
-    that epoch's number.
+    that epoch's number. `snippet` is where in its contents it has what was asked for, None if nothing was.
     """
 
     folder: str
@@ -59,6 +70,7 @@ class Found(Struct, frozen=True):
     is_current: bool
     headers: Headers | None
     epoch: int
+    snippet: str | None = None
 
     @property
     def key(self) -> MessageKey:

@@ -4,7 +4,7 @@ model           the small frozen values that all other packages use
 content         a message's octets: digest, sizes, header block, INTERNALDATE (RFC 3501)
 headers         sender, recipients, subject and date, for search (RFC 5322, RFC 2047)
 charsets        text of octets, by the charset that was meant (WHATWG Encoding Standard)
-mime            the parts of a message (RFC 2045, RFC 2046)
+parts           the parts of a message: how they are nested, what they say, what is attached (RFC 2045, RFC 2046)
 counts          numbers with their nouns, for people
 dates           moments: as people write them, and in UTC as facts have them
 flags           one spelling for each flag, and its letter in a Maildir file name

@@ -5,5 +5,6 @@ repair            missing or damaged messages are fetched again and put in their
 repair_sources    where lost octets may still exist: other copies, the source, the destination
 gc                objects that no segment ever named
 index_headers     headers of messages that were archived before headers were stored
+index_contents    what messages say, read for searches
 auditing          walks a store for a step, with progress and a way to stop
 """

@@ -13,6 +13,7 @@ from_csv      account files in numbers, for `init`
 new_files     what `init` writes of them, and what is there already
 references    how `search`, `show` and `restore` name a message
 restored      what `restore` did, for people and as JSON
+indexing      what messages say, read into the index of contents
 matching      the options that say which messages are meant
 
 One file a verb: its options and help, what it does for each account, its JSON, and its words.

@@ -1,4 +1,4 @@
-"""The options that say which messages are meant, by their headers, and the query that they make."""
+"""The options that say which messages are meant, by headers and contents, and the query that they make."""
 
 from __future__ import annotations
 
@@ -45,13 +45,21 @@ _OTHERS = (
     click.option("--message-id", metavar="ID", help="Its whole Message-ID, with or without <>."),
 )
 
+_INSIDE = (
+    click.option("--body", metavar="TEXT", help='Part of its text; needs [search] index = "text".'),
+    click.option("--attachment", metavar="NAME", help="Part of the name of an attachment; needs that, too."),
+    click.option(
+        "--has", multiple=True, type=click.Choice(["attachment"]), help="Something is attached; needs that, too."
+    ),
+)
+
 
 def matching_options(verb: _Function) -> _Function:
     """The options as `search` has them."""
     recipient = click.option(
         "--to", "--recipient", "recipients", metavar="TEXT", help="Part of the recipients: To, Cc, Bcc."
     )
-    return _with(verb, (_FOLDER, _SENDER, recipient, *_OTHERS))
+    return _with(verb, (_FOLDER, _SENDER, recipient, *_OTHERS, *_INSIDE))
 
 
 def choosing_options(verb: _Function) -> _Function:
@@ -113,6 +121,9 @@ def query_of(matching: Mapping[str, Any], *, vanished: bool, limit: int, gone: b
         vanished=vanished,
         gone=gone,
         limit=limit,
+        body=matching.get("body"),
+        attachment=matching.get("attachment"),
+        attached="attachment" in matching.get("has", ()),
     )
 
 

@@ -16,6 +16,7 @@ from archiver.mail.counts import counted
 from archiver.report.document import ACCEPTED
 from pipelines.cli.accounts import Accounts, load_accounts, warn_of_sharing
 from pipelines.cli.check import plan_accounts
+from pipelines.cli.indexing import read_after_run
 from pipelines.cli.options import (
     configs_argument,
     confirm_deletions_option,
@@ -184,6 +185,7 @@ def run_accounts_of(configs: Chosen, options: Options, workers: int | None, term
     if not terminal.as_json:
         _show(results, terminal, time.monotonic() - began)
     others.tell(results, exit_code)
+    read_after_run(accounts.settings, terminal)
     return exit_code
 
 

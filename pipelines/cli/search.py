@@ -1,16 +1,17 @@
-"""`search`: find messages by their headers."""
+"""`search`: find messages by their headers, their text and their attachments."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from msgspec import Struct
 from msgspec.structs import replace
 
-from archiver.errors import ArchiverError, Interrupted, Locked
+from archiver.errors import ArchiverError, ConfigError, Interrupted, Locked
 from archiver.events import Noted, Planned, Verified
 from archiver.facts.query import Found, Query
 from archiver.mail.counts import counted
@@ -18,10 +19,12 @@ from archiver.mail.folder_names import printable
 from archiver.report.units import size
 from archiver.upkeep.index_headers import index_headers
 from pipelines.cli.accounts import finish, load_accounts
+from pipelines.cli.indexing import INDEX, Reading, not_in_index, read_contents
 from pipelines.cli.matching import in_folders, matching_options, query_of
 from pipelines.cli.options import Integer, configs_argument, json_option, terminal_of
 from pipelines.cli.references import arrived_text, digest_reference, found_to_record, reference_of
 from pipelines.events import Began, Listener
+from pipelines.failures import with_file
 from pipelines.outcome import AccountOutcome, Emit, look_up_each
 from pipelines.stop import STOP
 
@@ -35,10 +38,10 @@ if TYPE_CHECKING:
     from archiver.config.load import Settings
     from pipelines.cli.terminal import Terminal
 
-_INDEX = "index"
 _SENDER_WIDTH, _FLAGS_WIDTH, _REFERENCE_WIDTH = 28, 24, 40
 _LEAST_REST = 24
 _TAKES_LONG = 100_000  # headers: some seconds
+_READ_FIRST = 2000  # messages: some seconds, too
 
 
 @click.command
@@ -53,11 +56,16 @@ _TAKES_LONG = 100_000  # headers: some seconds
     default=100,
     help="The newest N messages of each account.",
 )
+@click.option("--index", "index", is_flag=True, help="First read all messages whose text is not indexed yet.")
 @json_option
-def search(configs: Chosen, vanished: bool, limit: int, as_json: bool, **matching: Any) -> int:
-    """Find messages in the archives by their headers: messages that match all options, newest first. TEXT may be
-    anywhere in the field. Upper and lower case are the same, in any script, and encoded words (RFC 2047) are
-    searched decoded. Bodies are not searched.
+def search(configs: Chosen, vanished: bool, limit: int, index: bool, as_json: bool, **matching: Any) -> int:
+    """Find messages in the archives: messages that match all options, newest first. TEXT may be anywhere in the
+    field. Upper and lower case are the same, in any script, and encoded words (RFC 2047) are searched decoded.
+
+    --body, --attachment and --has need [search] index = "text" in the account file. Then each run, when all else is
+    done, reads what is new into an index (`bodies.sqlite`): the text of text/plain and text/html parts, and the
+    names of attachments. --index reads all that is not in it, from the archive; with no other option it does only
+    that. It may be stopped and goes on where it was.
 
     A date is when a message arrived (INTERNALDATE): a year, a month, a day or a minute, in local time. Sizes are in
     bytes, with powers of ten. Folders are patterns as in [folders] include: * matches any characters, ? matches
@@ -82,10 +90,11 @@ def search(configs: Chosen, vanished: bool, limit: int, as_json: bool, **matchin
       archiver search configs/alice.toml --vanished --subject "minutes" --json
     """
     query, folder = query_of(matching, vanished=vanished, limit=limit), matching["folder"]
+    asked = Asked(query, folder, index=index)
     terminal = terminal_of(as_json)
     accounts = load_accounts(configs, terminal)
     with terminal.progress(accounts.names) as display:
-        outcomes = look_up_each(accounts.settings, lambda each: _search(each, query, folder, display))
+        outcomes = look_up_each(accounts.settings, lambda each: _search(each, asked, display))
     _, exit_code = finish(terminal, "archiver-search/1", accounts, outcomes, to_json)
     for each in outcomes:
         if each.message:
@@ -97,7 +106,17 @@ def search(configs: Chosen, vanished: bool, limit: int, as_json: bool, **matchin
                 "messages are not indexed yet and were not searched by header",
             )
             terminal.warn(f"{each.account}: {left}: {each.result.note}")
-    if terminal.tables:
+        if each.result is not None and each.result.reading.missing:
+            reading, file = each.result.reading, _file_of(accounts.settings, each.account)
+            terminal.warn(f"{each.account}: {not_in_index(reading.missing)}: {with_file(reading.why, file)}")
+    if terminal.tables and asked.only_indexes:
+        for each in outcomes:
+            if each.result is not None:
+                read = counted(each.result.reading.messages, "message")
+                cut = each.result.reading.cut
+                left = f"; {cut:,} of them have more than is indexed" if cut else ""
+                terminal.out.say(f"{each.account}: {read} read into the index of texts{left}")
+    elif terminal.tables:
         _show(outcomes, terminal, several=accounts.several)
     return exit_code
 
@@ -113,19 +132,42 @@ class SearchResult(Struct, frozen=True):
     note: str | None = None
     vanished: int = 0
     limit: int = 0
+    reading: Reading = Reading()
 
 
-def _search(
-    settings: Settings, query: Query, folders: Sequence[str], listener: Listener
-) -> AccountOutcome[SearchResult]:
-    """Search one account, for folders by globs over their decoded paths; none means all folders. Headers that are
-    not indexed yet are read first."""
+class Asked(Struct, frozen=True):
+    """What is searched for, in folders by globs over their decoded paths; none means all folders. `index`: first
+    all messages are read whose contents are not indexed yet."""
+
+    query: Query
+    folders: Sequence[str]
+    index: bool
+
+    @property
+    def only_indexes(self) -> bool:
+        """Whether nothing is searched for."""
+        return self.index and not self.folders and self.query == Query(limit=self.query.limit)
+
+
+def _search(settings: Settings, asked: Asked, listener: Listener) -> AccountOutcome[SearchResult]:
+    """Search one account. Headers that are not indexed yet are read first, and contents if they are few."""
     from archiver.account.account import Account
 
+    query, folders = asked.query, asked.folders
+    if (query.asks_inside or asked.index) and settings.search.index != "text":
+        problem = "--body, --attachment, --has and --index need an index of texts, which this account does not keep"
+        hint = 'set index = "text" in its table [search]; then `archiver search --index` reads all messages once'
+        raise ConfigError(str(settings.file), [problem], hint=hint)
     account = Account(settings)
-    account.fetch_catalog(_INDEX, STOP.check)
+    account.fetch_catalog(INDEX, STOP.check)
     with account.reading(with_catalog=True) as archive:
         note = _index(account, archive, lambda event: listener(settings.account, event))
+        reading = Reading()
+        if query.asks_inside or asked.index:
+            most = None if asked.index else _READ_FIRST
+            reading = read_contents(archive, lambda event: listener(settings.account, event), most)
+        if asked.only_indexes:
+            return AccountOutcome(settings.account, 0, None, SearchResult(note=note, reading=reading))
         index = archive.catalog.index
         _cover(index, lambda event: listener(settings.account, event))
         chosen = in_folders(archive, query, folders)
@@ -134,8 +176,13 @@ def _search(
         if chosen is not None and not (found or query.vanished):
             vanished = len(index.find(replace(chosen, vanished=True, limit=query.limit + 1)))
         unindexed = index.count_unindexed() if note else 0
-    result = SearchResult(found[: query.limit], len(found) > query.limit, unindexed, note, vanished, query.limit)
+    more = len(found) > query.limit
+    result = SearchResult(found[: query.limit], more, unindexed, note, vanished, query.limit, reading)
     return AccountOutcome(settings.account, 0, None, result)
+
+
+def _file_of(accounts: Sequence[Settings], account: str) -> Path:
+    return next(each.file for each in accounts if each.account == account)
 
 
 def _index(account: Account, archive: Archive, emit: Emit) -> str | None:
@@ -144,8 +191,8 @@ def _index(account: Account, archive: Archive, emit: Emit) -> str | None:
     if not missing:
         return None
     try:
-        with account.writing(_INDEX) as (ours, recorder):
-            emit(Began(_INDEX))
+        with account.writing(INDEX) as (ours, recorder):
+            emit(Began(INDEX))
             emit(
                 Noted(
                     f"{counted(missing, 'message has', 'messages have')} no indexed headers yet: reading them once"
@@ -166,7 +213,7 @@ def _cover(index: MessageIndex, emit: Emit) -> None:
     uncovered = index.count_uncovered()
     if not uncovered:
         return
-    emit(Began(_INDEX))
+    emit(Began(INDEX))
     if uncovered >= _TAKES_LONG:
         emit(Noted(f"indexing the texts of {uncovered:,} headers once, so that searches are fast"))
     emit(Planned(uncovered, 0))
@@ -179,13 +226,20 @@ def to_json(outcome: AccountOutcome[SearchResult]) -> dict[str, Any]:
     result = outcome.result or SearchResult()
     return outcome.to_json(
         {
-            "found": [found_to_record(each) for each in result.found],
+            "found": [_record(each) for each in result.found],
             "more": result.more,
             "vanished": result.vanished,
             "unindexed": result.unindexed,
             "note": result.note,
+            "not_in_index": result.reading.missing,
         }
     )
+
+
+def _record(found: Found) -> dict[str, Any]:
+    """As it is, and where in its contents it has what was asked for."""
+    place = {} if found.snippet is None else {"snippet": printable(found.snippet)}
+    return {**found_to_record(found), **place}
 
 
 def _show(outcomes: Sequence[AccountOutcome[SearchResult]], terminal: Terminal, *, several: bool) -> None:
@@ -221,7 +275,7 @@ def _table(found: Sequence[Found], width: int) -> Table:
 
     rows = [_cells(each) for each in found]
     arrived, sender, subject, octets, flags, reference = (
-        max(map(len, column)) for column in zip(*rows, strict=True)
+        max(len(line) for cell in column for line in cell.split("\n")) for column in zip(*rows, strict=True)
     )
     reference = max(min(reference, _REFERENCE_WIDTH), len("message"))
     rest = max(_LEAST_REST, width - arrived - max(octets, len("size")) - reference - 2 * len(rows[0]))
@@ -244,11 +298,16 @@ def _cells(found: Found) -> tuple[str, ...]:
     return (
         _local_time(place.arrived),
         printable(headers.sender) if headers else "",
-        printable(headers.subject) if headers else "",
+        _subject_and_place(found),
         size(place.size),
         _flags(found),
         _short_reference(found),
     )
+
+
+def _subject_and_place(found: Found) -> str:
+    subject = printable(found.headers.subject) if found.headers else ""
+    return f"{subject}\n{printable(found.snippet)}" if found.snippet else subject
 
 
 def _short_reference(found: Found) -> str:

@@ -16,7 +16,7 @@ from archiver.facts.query import Found
 from archiver.mail.content import read_header
 from archiver.mail.folder_names import printable
 from archiver.mail.headers import fields_of
-from archiver.mail.mime import Part, Structure, structure_of
+from archiver.mail.parts.mime import Part, Structure, structure_of
 from archiver.report.units import size
 from pipelines.cli.accounts import load_one
 from pipelines.cli.options import config_argument, json_option, terminal_of

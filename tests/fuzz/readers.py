@@ -20,8 +20,9 @@ from archiver.imap import fetch_row, limits, replies, tokens
 from archiver.imap.extensions import metadata, rights
 from archiver.mail import content, dates, flags, folder_names, headers, refusal, rewrite
 from archiver.mail.fingerprint import fingerprint_of
-from archiver.mail.mime import structure_of
 from archiver.mail.model import Digest
+from archiver.mail.parts.contents import contents_of
+from archiver.mail.parts.mime import structure_of
 from archiver.mail.uidset import format_uid_set, parse_uid_set
 from archiver.source.files import maildir as files_maildir
 from archiver.source.files.mbox import NotAnMbox, messages_of
@@ -144,6 +145,7 @@ def header(octets: bytes) -> None:
 def message(octets: bytes) -> None:
     """A message: its parts, its digest, what is odd about it, and what a repair makes of it."""
     structure_of(io.BytesIO(octets))
+    contents_of(io.BytesIO(octets))
     builder = content.BodyBuilder()
     for piece in pieces_of(octets):
         builder.feed(piece)

@@ -17,6 +17,7 @@ from archiver.catalog.sqlite.messages import SqlMessages
 from archiver.catalog.sqlite.migrations import MIGRATIONS, Migration
 from archiver.catalog.sqlite.replica.replicas import SqlReplicas
 from archiver.catalog.sqlite.runs import SqlRunLedger
+from archiver.catalog.sqlite.search.bodies import BodyIndex
 from archiver.catalog.sqlite.search.messages import SqlMessageIndex
 from archiver.catalog.sqlite.search.texts import TextIndex
 from archiver.errors import IntegrityError
@@ -25,7 +26,8 @@ from archiver.mail.model import Digest
 
 
 class SqlCatalog:
-    """The catalog of one archive in an SQLite file; `texts` is the index of its headers' texts, if it may have one.
+    """The catalog of one archive in an SQLite file; `texts` is the index of its headers' texts, if it may have one,
+    `bodies` that of what messages say.
     One that is thrown away after its use need not be `durable`.
 
     Opened by the first call, in whichever thread or forked child makes it, and again after `close`. Any call raises
@@ -38,13 +40,14 @@ class SqlCatalog:
         file: Path,
         migrations: Sequence[Migration] = MIGRATIONS,
         texts: TextIndex | None = None,
+        bodies: BodyIndex | None = None,
         *,
         durable: bool = True,
     ) -> None:
         self._database = Database(file, migrations, durable=durable)
         self.account = SqlAccount(self._database)
         self.messages = SqlMessages(self._database)
-        self.index = SqlMessageIndex(self._database, texts)
+        self.index = SqlMessageIndex(self._database, texts, bodies)
         self.ledger = SqlRunLedger(self._database)
         self.replicas = SqlReplicas(self._database)
 

@@ -13,13 +13,14 @@ from msgspec import Struct
 from archiver.catalog.sqlite.catalog import SqlCatalog
 from archiver.catalog.sqlite.claims import SqlClaims
 from archiver.catalog.sqlite.copying import can_write, copy_catalog
+from archiver.catalog.sqlite.search.bodies import BodyIndex
 from archiver.catalog.sqlite.search.texts import TextIndex
 from archiver.catalog.sqlite.swap import remove_catalog, swap_catalog
 from archiver.errors import ArchiveNotWritable, ArchiverError
 from archiver.storage.scratch_lock import LOCK, abandoned, in_use
 
 _ASIDE = "before-"
-_TEXTS = "search.sqlite"
+_TEXTS, _BODIES = "search.sqlite", "bodies.sqlite"
 
 
 class SqlitePlace(Struct, frozen=True, eq=False):
@@ -67,8 +68,10 @@ class SqlitePlace(Struct, frozen=True, eq=False):
 
     def open(self) -> SqlCatalog:
         """The catalog. The file is opened when it is first used, and created if there is none."""
-        texts = (self.copy_of or self.file).with_name(_TEXTS)
-        return SqlCatalog(self.file, texts=TextIndex(texts, may_change=self.copy_of is None))
+        own, may_change = self.copy_of or self.file, self.copy_of is None
+        texts = TextIndex(own.with_name(_TEXTS), may_change=may_change)
+        bodies = BodyIndex(own.with_name(_BODIES), may_change=may_change)
+        return SqlCatalog(self.file, texts=texts, bodies=bodies)
 
     @contextmanager
     def scratch(self, word: str, *, to_install: bool = False) -> Iterator[SqlCatalog]:

@@ -22,8 +22,8 @@ from msgspec.structs import replace
 from archiver.errors import ArchiveNotWritable
 from archiver.imap.tokens import Response, number
 from archiver.mail.content import Spool, body_of
-from archiver.mail.mime import Part, structure_of
 from archiver.mail.model import Body, Fetched
+from archiver.mail.parts.mime import Part, structure_of
 from archiver.mail.uidset import UidSet
 
 ITEMS = b"(UID BINARY.PEEK[])"

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archiver.mail.mime import Part, Structure, structure_of
+from archiver.mail.parts.mime import Part, Structure, structure_of
 from tests.servers.corpora import CorpusMessage
 
 

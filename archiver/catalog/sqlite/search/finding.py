@@ -13,14 +13,26 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-from archiver.catalog.sqlite.reading import IS_PRESENT, MESSAGES, PLACE, json_list
-from archiver.facts.query import Query
+from archiver.catalog.sqlite.reading import (
+    IS_PRESENT,
+    MESSAGES,
+    PLACE,
+    FlagSets,
+    folder_name,
+    json_list,
+    placement,
+)
+from archiver.facts.query import Found, Query
+from archiver.facts.replica import MessageKey
 from archiver.mail.headers import folded
-from archiver.mail.model import IMPORTED
+from archiver.mail.model import IMPORTED, Headers
 
 HEADERS = "header.sender, header.recipients, header.subject, header.sent"
+_SHOWN = f"""folder.path, coalesce(message.vanished_at, epoch.ended_at), epoch.ended_at, epoch.number,
+            {HEADERS}, {PLACE}"""
 _NEWEST = "message.arrived DESC, message.epoch, message.uid DESC"
 _SYSTEM_FLAGS = frozenset({"answered", "flagged", "deleted", "seen", "draft"})
+_ITS_HEADER = "EXISTS (SELECT 1 FROM header WHERE header.digest = message.digest AND"
 _HOLDING = "message.digest IN (SELECT header.digest FROM header WHERE"
 
 
@@ -31,6 +43,9 @@ class Among(Protocol):
     def tables(self) -> str:
         """The tables `message` and `epoch`, joined."""
 
+    def limits(self) -> Iterator[tuple[str, Sequence[Any]]]:
+        """What holds for the messages themselves: conditions with their parameters."""
+
     def where(self, condition: str, values: Sequence[Any]) -> tuple[str, Sequence[Any]]:
         """The messages whose headers meet `condition`, with the parameters."""
 
@@ -39,6 +54,9 @@ class All(Struct, frozen=True):
     """All messages: the headers are read once, from the beginning to the end."""
 
     tables: str = "message JOIN epoch ON epoch.number = message.epoch"
+
+    def limits(self) -> Iterator[tuple[str, Sequence[Any]]]:
+        yield from ()
 
     def where(self, condition: str, values: Sequence[Any]) -> tuple[str, Sequence[Any]]:
         return f"{_HOLDING} {condition})", values
@@ -51,6 +69,9 @@ class WithHeaders(Struct, frozen=True):
     covered: int
     tables: str = All().tables
 
+    def limits(self) -> Iterator[tuple[str, Sequence[Any]]]:
+        yield from ()  # `where` is enough: there is a text
+
     def where(self, condition: str, values: Sequence[Any]) -> tuple[str, Sequence[Any]]:
         among = "header.id IN (SELECT value FROM json_each(?)) OR header.id > ?"
         return f"{_HOLDING} ({among}) AND {condition})", [json_list(self.numbers), self.covered, *values]
@@ -62,29 +83,65 @@ class Newest(Struct, frozen=True):
     since: int
     tables: str = "message INDEXED BY ix_message_arrived CROSS JOIN epoch ON epoch.number = message.epoch"
 
+    def limits(self) -> Iterator[tuple[str, Sequence[Any]]]:
+        yield "message.arrived >= ?", (self.since,)
+
     def where(self, condition: str, values: Sequence[Any]) -> tuple[str, Sequence[Any]]:
-        its = f"EXISTS (SELECT 1 FROM header WHERE header.digest = message.digest AND {condition})"
-        return its, values
+        return f"{_ITS_HEADER} {condition})", values
+
+
+class WithDigests(Struct, frozen=True):
+    """Those of these digests."""
+
+    digests: Sequence[str]
+    tables: str = All().tables
+
+    def limits(self) -> Iterator[tuple[str, Sequence[Any]]]:
+        yield "message.digest IN (SELECT value FROM json_each(?))", (json_list(self.digests),)
+
+    def where(self, condition: str, values: Sequence[Any]) -> tuple[str, Sequence[Any]]:
+        return f"{_ITS_HEADER} {condition})", values
 
 
 def finding(query: Query, among: Among) -> tuple[str, Sequence[Any]]:
     """A statement and its parameters, for the messages that match `query`, newest arrival first."""
-    found = list(_conditions(query, among))
-    if isinstance(among, Newest):
-        found.append(("message.arrived >= ?", (among.since,)))
-    conditions, values = zip(*found, strict=True)
+    chosen, values = choosing(query, among)
     statement = f"""
-        SELECT folder.path, coalesce(message.vanished_at, epoch.ended_at), epoch.ended_at, epoch.number,
-            {HEADERS}, {PLACE}
-        FROM {MESSAGES}
-        JOIN (
-            SELECT message.epoch, message.uid FROM {among.tables}
-            WHERE {" AND ".join(conditions)} ORDER BY {_NEWEST} LIMIT ?
-        ) AS chosen ON chosen.epoch = message.epoch AND chosen.uid = message.uid
+        SELECT {_SHOWN} FROM {MESSAGES}
+        JOIN ({chosen} LIMIT ?) AS chosen ON chosen.epoch = message.epoch AND chosen.uid = message.uid
         LEFT JOIN header ON header.digest = message.digest
         ORDER BY {_NEWEST}
         """
-    return statement, [*(value for each in values for value in each), query.limit]
+    return statement, [*values, query.limit]
+
+
+def choosing(query: Query, among: Among) -> tuple[str, Sequence[Any]]:
+    """The same for their epoch, UID and digest alone, without the limit and without what is inside of them."""
+    conditions, values = zip(*among.limits(), *_conditions(query, among), strict=True)
+    statement = f"""
+        SELECT message.epoch, message.uid, message.digest FROM {among.tables}
+        WHERE {" AND ".join(conditions)} ORDER BY {_NEWEST}
+        """
+    return statement, [value for each in values for value in each]
+
+
+def showing(keys: Sequence[MessageKey]) -> tuple[str, Sequence[Any]]:
+    """The same as `finding` for the messages of these epochs and UIDs."""
+    statement = f"""
+        SELECT {_SHOWN} FROM json_each(?) AS its CROSS JOIN {MESSAGES}
+        LEFT JOIN header ON header.digest = message.digest
+        WHERE message.epoch = json_extract(its.value, '$[0]') AND message.uid = json_extract(its.value, '$[1]')
+        ORDER BY {_NEWEST}
+        """
+    return statement, [json_list(keys)]
+
+
+def found_of(row: Sequence[Any], sets: FlagSets) -> Found:
+    """From a row of `finding` or `showing`."""
+    path, gone_at, ended_at, epoch, *rest = row
+    headers = None if rest[0] is None else Headers(*rest[:4])
+    place = placement(rest[4:], sets)
+    return Found(folder_name(path), place, gone_at, ended_at is None, headers, epoch)
 
 
 def _conditions(query: Query, among: Among) -> Iterator[tuple[str, Sequence[Any]]]:

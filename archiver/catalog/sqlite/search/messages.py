@@ -8,12 +8,25 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
 
 from archiver.catalog.sqlite.database import Database
-from archiver.catalog.sqlite.reading import MESSAGES, PLACE, FlagSets, any_of, folder_name, json_list, placement
-from archiver.catalog.sqlite.search.finding import HEADERS, All, Among, Newest, WithHeaders, finding, texts_of
+from archiver.catalog.sqlite.reading import MESSAGES, PLACE, FlagSets, any_of, json_list, placement
+from archiver.catalog.sqlite.search.bodies import BodyIndex, Unusable
+from archiver.catalog.sqlite.search.contents import SqlContents
+from archiver.catalog.sqlite.search.finding import (
+    HEADERS,
+    All,
+    Among,
+    Newest,
+    WithHeaders,
+    finding,
+    found_of,
+    texts_of,
+)
+from archiver.catalog.sqlite.search.history import belongs, state_of
+from archiver.catalog.sqlite.search.inside import find_inside
 from archiver.catalog.sqlite.search.texts import Covered, IndexedTexts, TextIndex
+from archiver.errors import ArchiverError
 from archiver.facts.query import Found, Query, Unindexed
 from archiver.facts.replica import MessageKey
 from archiver.mail.model import Digest, Headers
@@ -41,9 +54,11 @@ _AT_ONCE = 20_000
 class SqlMessageIndex:
     """The index that searches use; each call is a separate transaction."""
 
-    def __init__(self, database: Database, texts: TextIndex | None = None) -> None:
+    def __init__(self, database: Database, texts: TextIndex | None = None, bodies: BodyIndex | None = None) -> None:
         self._database = database
         self._texts = texts
+        self._bodies = bodies
+        self.contents = SqlContents(database, bodies)
 
     def headers(self, digests: Collection[Digest]) -> Mapping[Digest, Headers]:
         """The recorded headers of the messages with these digests."""
@@ -53,16 +68,37 @@ class SqlMessageIndex:
 
     def find(self, query: Query) -> Sequence[Found]:
         """The messages that match `query`, newest arrival first."""
+        if query.asks_inside:
+            return self._find_inside(query)
         texts = texts_of(query)
         if self._texts is None or not texts:
             with self._database.reading() as connection:
                 return _found_first(connection, query, None, texts)
         with self._texts.reading() as index, self._database.reading() as connection:
-            current = index if index is not None and _belongs(connection, index.covered) else None
+            current = index if index is not None and belongs(connection, index.covered) else None
             found = _found_first(connection, query, current, texts)
         if index is not None and index.is_damaged:
             self._texts.discard()
         return found
+
+    def _find_inside(self, query: Query) -> Sequence[Found]:
+        if self._bodies is None:
+            return []
+        try:
+            with self._bodies.reading() as inside, self._database.reading() as connection:
+                if inside is None:
+                    return []
+                texts, few = texts_of(query), None
+                if self._texts is not None and texts:
+                    with self._texts.reading() as index:
+                        if index is not None and belongs(connection, index.covered):
+                            few = _holding(index, texts, _FEW)
+                return find_inside(connection, query, inside, few)
+        except Unusable as error:
+            if error.is_damaged:
+                self._bodies.remove()
+            hint = "`archiver search --index` makes it again" if error.is_damaged else "search again"
+            raise ArchiverError(f"{self._bodies.file}: {error}", hint=hint) from error
 
     def unindexed(self, after: MessageKey, limit: int) -> Sequence[Unindexed]:
         """The next messages after `after`, by epoch and UID, whose headers are not recorded."""
@@ -83,8 +119,8 @@ class SqlMessageIndex:
         if self._texts is None or not self._texts.may_change:
             return 0
         with self._texts.reading() as index, self._database.reading() as connection:
-            newest = _state(connection).header
-            covered = index.covered.header if index is not None and _belongs(connection, index.covered) else 0
+            newest = state_of(connection).header
+            covered = index.covered.header if index is not None and belongs(connection, index.covered) else 0
         return newest - covered if newest - covered >= _WORTH_INDEXING else 0
 
     def cover(self) -> Iterator[int]:
@@ -97,8 +133,8 @@ class SqlMessageIndex:
                 return
             last = extension.covered
             with self._database.reading() as connection:
-                belongs = last is not None and _belongs(connection, last)
-            if last is None or not belongs:
+                known = last is not None and belongs(connection, last)
+            if last is None or not known:
                 last = None
                 if not extension.make():
                     return
@@ -106,7 +142,7 @@ class SqlMessageIndex:
             while True:
                 with self._database.reading() as connection:
                     headers = connection.execute(_TEXTS_AFTER, (number, _AT_ONCE)).fetchall()
-                    state = _state(connection)
+                    state = state_of(connection)
                 if not headers:
                     return
                 number = headers[-1][0]
@@ -141,31 +177,4 @@ def _holding(index: IndexedTexts, texts: Sequence[str], limit: int) -> WithHeade
 
 def _found_in(connection: sqlite3.Connection, query: Query, among: Among) -> Sequence[Found]:
     sets = FlagSets()
-    return [_found(row, sets) for row in connection.execute(*finding(query, among))]
-
-
-def _found(row: Sequence[Any], sets: FlagSets) -> Found:
-    path, gone_at, ended_at, epoch, *rest = row
-    headers = None if rest[0] is None else Headers(*rest[:4])
-    place = placement(rest[4:], sets)
-    return Found(folder_name(path), place, gone_at, ended_at is None, headers, epoch)
-
-
-def _belongs(connection: sqlite3.Connection, covered: Covered) -> bool:
-    """Whether the index is of this catalog, and of what happened in it. NOTE: another catalog of the same journal
-    may number its headers otherwise, and one from a backup may have gone on otherwise."""
-    known = "SELECT 1 FROM segment WHERE number = ? AND digest = ?"
-    is_known = connection.execute(known, (covered.segment, covered.digest)).fetchone() is not None
-    return is_known and covered.catalog == _state(connection).catalog
-
-
-def _state(connection: sqlite3.Connection) -> Covered:
-    """The catalog's name, its last segment, and its last header."""
-    row = connection.execute(
-        """
-        SELECT (SELECT value FROM meta WHERE key = 'catalog'), number, digest,
-            (SELECT coalesce(max(id), 0) FROM header)
-        FROM segment ORDER BY number DESC LIMIT 1
-        """
-    ).fetchone()
-    return Covered("", 0, Digest(""), 0) if row is None else Covered(*row)
+    return [found_of(row, sets) for row in connection.execute(*finding(query, among))]

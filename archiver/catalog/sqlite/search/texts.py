@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import stat
 import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
-from urllib.parse import quote
 
 from msgspec import Struct
 
+from archiver.catalog.sqlite.search.file import DAMAGED, connected
 from archiver.errors import ArchiveNotWritable, Locked
 from archiver.mail.headers import folded
 from archiver.mail.model import Digest
@@ -35,8 +34,6 @@ _ADD = "INSERT INTO texts (rowid, sender, recipients, subject) VALUES (?, ?, ?, 
 _HOLDING = "SELECT rowid FROM texts WHERE texts MATCH ? LIMIT ?"
 _LENGTH = 3  # of what is indexed
 _ASKED = 64  # of these for one search; more would hardly leave out more headers
-_BUSY_SECONDS = 1
-_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 class Covered(Struct, frozen=True):
@@ -59,7 +56,7 @@ class TextIndex:
     @contextmanager
     def reading(self) -> Iterator[IndexedTexts | None]:
         """The index as it is at this moment; None: there is none that can be read."""
-        connection = self._connected("ro")
+        connection = connected(self._file, "ro")
         if connection is None:
             yield None
             return
@@ -88,22 +85,6 @@ class TextIndex:
                 with suppress(OSError):
                     extension.remove()
 
-    def _connected(self, mode: str) -> sqlite3.Connection | None:
-        try:
-            if not stat.S_ISREG(os.lstat(self._file).st_mode):
-                return None
-            uri = f"file:{quote(os.fspath(self._file.absolute()))}?mode={mode}"
-            connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS, isolation_level=None)
-        except (OSError, sqlite3.Error):
-            return None
-        try:
-            connection.execute("PRAGMA trusted_schema = OFF")
-            connection.execute("PRAGMA journal_mode")  # opens it
-        except sqlite3.Error:
-            connection.close()
-            return None
-        return connection
-
 
 class IndexedTexts:
     """An index that is open, as it was when it was opened. Once it turns out to be damaged, it names nothing."""
@@ -123,7 +104,7 @@ class IndexedTexts:
         try:
             rows = self._connection.execute(_HOLDING, (asked, limit + 1)).fetchall()
         except (sqlite3.Error, UnicodeEncodeError) as error:
-            self.is_damaged = getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED
+            self.is_damaged = getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGED
             return None
         return None if len(rows) > limit else [number for (number,) in rows]
 
@@ -140,7 +121,7 @@ class Extension:
     def covered(self) -> Covered | None:
         """What it covers; None: nothing, or there is none that can be read."""
         self.close()
-        connection = self._connection = self._index._connected("rw")
+        connection = self._connection = connected(self._index._file, "rw")
         if connection is None:
             return None
         opened = _opened(connection)
@@ -152,7 +133,7 @@ class Extension:
         try:
             self.remove()
             os.close(create_file(os.fspath(self._index._file)))
-            connection = self._connection = self._index._connected("rw")
+            connection = self._connection = connected(self._index._file, "rw")
             if connection is None:
                 return False
             for statement in _MAKE.values():

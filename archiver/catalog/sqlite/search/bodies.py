@@ -1,0 +1,341 @@
+"""What messages say, and an index of every three characters of it, in a file of its own next to the catalog.
+
+A message is a row named by its digest, so what is once read from the archive stays right, whatever becomes of the
+catalog. The row has the text itself, compressed: a search compares it, so the index (SQLite's FTS5 with its
+trigram tokenizer) only saves reading, and nothing is found that is not there. The file may be removed at any time;
+to make it again, all messages are read.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import zstandard
+from msgspec import Struct
+
+from archiver.catalog.sqlite.search.file import DAMAGED, connected
+from archiver.catalog.sqlite.search.texts import Covered
+from archiver.errors import ArchiveNotWritable, Locked
+from archiver.mail.headers import folded
+from archiver.mail.model import Digest
+from archiver.mail.parts.contents import TEXT_LENGTH, Contents
+from archiver.storage.files import create_file
+from archiver.storage.scratch_lock import in_use
+
+_MAKE = {
+    "texts": "CREATE VIRTUAL TABLE texts USING fts5(body, names, content='', columnsize=0, detail=none, "
+    "tokenize='trigram case_sensitive 1')",
+    "document": "CREATE TABLE document (id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, "
+    "attached INTEGER NOT NULL, cut INTEGER NOT NULL, lowered INTEGER NOT NULL, names TEXT NOT NULL, "
+    "body BLOB NOT NULL)",
+    "attached": "CREATE INDEX attached ON document (id) WHERE attached",
+    "unread": "CREATE TABLE unread (digest BLOB PRIMARY KEY) WITHOUT ROWID",
+    "covered": "CREATE TABLE covered (catalog TEXT, segment BIGINT, digest TEXT, header BIGINT, unicode TEXT)",
+}
+_MADE = f"SELECT name, sql FROM sqlite_master WHERE name IN ({', '.join(map(repr, _MAKE))})"
+_VOCABULARY = "CREATE VIRTUAL TABLE temp.vocabulary USING fts5vocab(main, texts, row)"
+_LENGTH = 3  # of what is indexed
+_ASKED = 64  # of these for one text; more would hardly leave out more messages
+_BEGINNINGS = 2000  # of those that begin with a shorter text
+_END = "\n\n"  # so that each character of a text begins one of these
+_BUSY_SECONDS = 10
+_HASHED = 32 << 20  # octets of the index that are gathered in memory: fewer, larger pieces to be merged
+_CACHE = 32 << 10  # KiB
+
+
+class Unusable(Exception):
+    """The index cannot be used; one that is damaged is to be removed."""
+
+    def __init__(self, reason: str, *, is_damaged: bool) -> None:
+        super().__init__(reason)
+        self.is_damaged = is_damaged
+
+    @classmethod
+    def of(cls, error: sqlite3.Error) -> Unusable:
+        """What SQLite's error means."""
+        return cls(str(error), is_damaged=getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGED)
+
+
+class Document(Struct, frozen=True):
+    """The contents of a message, as they are in the index. `lowered`: the text in lower case is the `folded` one,
+    which takes ten times as long to make."""
+
+    id: int
+    attached: bool
+    lowered: bool
+    names: str
+    text: str
+
+    @property
+    def folded(self) -> str:
+        """The text as it is compared."""
+        return self.text.lower() if self.lowered else folded(self.text)
+
+
+class BodyIndex:
+    """The index in `file`, which need not be there. `may_change`: whether it may be made, changed and removed."""
+
+    def __init__(self, file: Path, *, may_change: bool = True) -> None:
+        self.file = file
+        self.may_change = may_change
+
+    @contextmanager
+    def reading(self) -> Iterator[Bodies | None]:
+        """The index as it is at this moment; None: there is none that can be read."""
+        connection = connected(self.file, "ro", _BUSY_SECONDS)
+        if connection is None:
+            yield None
+            return
+        with closing(connection):
+            yield _opened(connection)
+
+    def remove(self) -> None:
+        """Remove what is damaged."""
+        with self._alone() as alone:
+            if alone:
+                with suppress(OSError):
+                    self._remove()
+
+    @contextmanager
+    def writing(self) -> Iterator[Bodies | None]:
+        """The index, to be changed, and made if there is none; one that is damaged or in another form is made
+        again. None: this user cannot, or another process is just doing it."""
+        with self._alone() as alone:
+            bodies = self._open_to_write() if alone else None
+            if bodies is None:
+                yield None
+                return
+            with closing(bodies):
+                yield bodies
+
+    @contextmanager
+    def _alone(self) -> Iterator[bool]:
+        """Whether this process may change it, and no other one does so meanwhile."""
+        with ExitStack() as stack:
+            is_alone = self.may_change
+            try:
+                if is_alone:
+                    stack.enter_context(in_use(self.file))
+            except (Locked, ArchiveNotWritable):
+                is_alone = False
+            yield is_alone
+
+    def _open_to_write(self) -> Bodies | None:
+        connection = connected(self.file, "rw", _BUSY_SECONDS)
+        if connection is not None:
+            _prepare(connection)
+            if (bodies := _opened(connection)) is not None:
+                connection.rollback()
+                return bodies
+            connection.close()
+        try:
+            self._remove()
+            os.close(create_file(os.fspath(self.file)))
+            connection = connected(self.file, "rw", _BUSY_SECONDS)
+            if connection is None:
+                return None
+            connection.execute("PRAGMA page_size = 8192")
+            for statement in _MAKE.values():
+                connection.execute(statement)
+            connection.execute("INSERT INTO texts (texts, rank) VALUES ('hashsize', ?)", (_HASHED,))
+            _prepare(connection)
+        except (OSError, sqlite3.Error):
+            if connection is not None:
+                connection.close()
+            return None
+        return Bodies(connection, None)
+
+    def _remove(self) -> None:
+        # NOTE: in this order: without its journal, an index whose writing was interrupted would pass for whole.
+        for each in (self.file, self.file.with_name(f"{self.file.name}-journal")):
+            each.unlink(missing_ok=True)
+
+
+class Bodies:
+    """The index, open; when it is read, as it was when it was opened. `covered` is None if it covers nothing yet.
+
+    Any call raises Unusable if the file is damaged, or cannot be read or written.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, covered: Covered | None) -> None:
+        self._connection = connection
+        self.covered = covered
+        self._compressor = zstandard.ZstdCompressor(level=3)
+        self._decompressor = zstandard.ZstdDecompressor()
+
+    def asked(self, texts: Sequence[str]) -> str | None:
+        """What of the index all of these texts (`folded`) need; "" if nothing there has it; None: the index cannot
+        tell, since too many of its entries begin with a short text."""
+        asked = [each for each in map(self._asked, texts) if each is not None]
+        if not asked:
+            return None
+        return " AND ".join(asked) if all(asked) else ""
+
+    def holding(self, asked: str, below: int, limit: int) -> Sequence[int]:
+        """The numbers of the messages that may hold what is `asked`, the highest `limit` that are lower than
+        `below`, descending."""
+        statement = "SELECT rowid FROM texts WHERE texts MATCH ? AND rowid < ? ORDER BY rowid DESC LIMIT ?"
+        return [number for (number,) in self._rows(statement, (asked, below, limit))] if asked else []
+
+    def attached(self, below: int, limit: int) -> Sequence[int]:
+        """The numbers of messages with attachments, in the same way."""
+        statement = "SELECT id FROM document WHERE attached AND id < ? ORDER BY id DESC LIMIT ?"
+        return [number for (number,) in self._rows(statement, (below, limit))]
+
+    def _asked(self, text: str) -> str | None:
+        """What of the index a text needs; "" if nothing there has it, None if that is too much."""
+        if not text:
+            return None
+        if len(text) >= _LENGTH:
+            parts = dict.fromkeys(text[at : at + _LENGTH] for at in range(len(text) - _LENGTH + 1))
+            return "(" + " AND ".join(_quoted(each) for each in list(parts)[:_ASKED]) + ")"
+        self._rows("DROP TABLE IF EXISTS temp.vocabulary")
+        self._rows(_VOCABULARY)
+        statement = "SELECT term FROM temp.vocabulary WHERE term >= ? AND term < ? LIMIT ?"
+        rows = self._rows(statement, (text, text + "\U0010ffff", _BEGINNINGS + 1))
+        if len(rows) > _BEGINNINGS:
+            return None
+        return "(" + " OR ".join(_quoted(term) for (term,) in rows) + ")" if rows else ""
+
+    def digests(self, numbers: Sequence[int]) -> Sequence[Digest]:
+        """The digests of the messages of these numbers."""
+        statement = f"SELECT digest FROM document WHERE id IN ({_marks(len(numbers))})"
+        return [Digest(digest.hex()) for (digest,) in self._rows(statement, numbers)]
+
+    def numbers(self, digests: Sequence[Digest]) -> Mapping[Digest, int]:
+        """The numbers of the messages with these digests that are in the index."""
+        statement = f"SELECT digest, id FROM document WHERE digest IN ({_marks(len(digests))})"
+        rows = self._rows(statement, [bytes.fromhex(each) for each in digests])
+        return {Digest(digest.hex()): number for digest, number in rows}
+
+    def documents(self, numbers: Sequence[int]) -> Iterator[Document]:
+        """The contents of the messages of these numbers."""
+        statement = f"SELECT id, attached, lowered, names, body FROM document WHERE id IN ({_marks(len(numbers))})"
+        for number, attached, lowered, names, body in self._rows(statement, numbers):
+            yield Document(number, bool(attached), bool(lowered), names, self._text(body))
+
+    def count(self) -> int:
+        """How many messages are in it."""
+        return int(self._rows("SELECT count(*) FROM document")[0][0])
+
+    def unread(self, limit: int) -> Sequence[Digest]:
+        """Messages that could not be read when it was their turn."""
+        rows = self._rows("SELECT digest FROM unread LIMIT ?", (limit,))
+        return [Digest(digest.hex()) for (digest,) in rows]
+
+    def every(self, after: int, limit: int) -> Sequence[tuple[int, Digest]]:
+        """Numbers and digests of the next messages after that number."""
+        statement = "SELECT id, digest FROM document WHERE id > ? ORDER BY id LIMIT ?"
+        return [(number, Digest(digest.hex())) for number, digest in self._rows(statement, (after, limit))]
+
+    def add(self, contents: Mapping[Digest, Contents | None], covered: Covered) -> None:
+        """Add messages, those up to `covered`; None: it could not be read. Durable on return."""
+        with self._changing():
+            for digest, each in contents.items():
+                key = bytes.fromhex(digest)
+                if each is None:
+                    self._connection.execute("INSERT OR IGNORE INTO unread VALUES (?)", (key,))
+                    continue
+                self._connection.execute("DELETE FROM unread WHERE digest = ?", (key,))
+                self._add(key, each)
+            self._cover(covered)
+
+    def cover(self, covered: Covered) -> None:
+        """Say what it covers; durable on return."""
+        with self._changing():
+            self._cover(covered)
+
+    def discard(self, digests: Sequence[Digest]) -> None:
+        """Remove messages, with every word of them that is theirs alone; durable on return. Fine if they are not
+        there."""
+        with self._changing():
+            for digest in digests:
+                key = bytes.fromhex(digest)
+                self._connection.execute("DELETE FROM unread WHERE digest = ?", (key,))
+                for each in self.documents(list(self.numbers([digest]).values())):
+                    row = (each.id, each.folded + _END, folded(each.names) + _END)
+                    statement = "INSERT INTO texts (texts, rowid, body, names) VALUES ('delete', ?, ?, ?)"
+                    self._connection.execute(statement, row)
+                    self._connection.execute("DELETE FROM document WHERE id = ?", (each.id,))
+
+    def close(self) -> None:
+        """Close the file; what was not added completely is not in it."""
+        self._connection.close()
+
+    def _add(self, key: bytes, contents: Contents) -> None:
+        names = "\n".join(name.replace("\n", " ") for name in contents.names)
+        body, text = self._compressor.compress(contents.text.encode("utf-8")), folded(contents.text)
+        added = self._connection.execute(
+            "INSERT OR IGNORE INTO document (digest, attached, cut, lowered, names, body) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
+            (key, contents.attached, contents.cut, text == contents.text.lower(), names, body),
+        )
+        if added.rowcount:
+            row = (added.lastrowid, text + _END, folded(names) + _END)
+            self._connection.execute("INSERT INTO texts (rowid, body, names) VALUES (?, ?, ?)", row)
+
+    def _cover(self, covered: Covered) -> None:
+        self._connection.execute("DELETE FROM covered")
+        its = (covered.catalog, covered.segment, covered.digest, covered.header, unicodedata.unidata_version)
+        self._connection.execute("INSERT INTO covered VALUES (?, ?, ?, ?, ?)", its)
+        self.covered = covered
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            yield
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._connection.rollback()
+            raise Unusable.of(error) from error
+        except BaseException:
+            self._connection.rollback()
+            raise
+
+    def _text(self, body: bytes) -> str:
+        try:
+            return self._decompressor.decompress(body, max_output_size=TEXT_LENGTH * 4).decode("utf-8", "replace")
+        except zstandard.ZstdError as error:
+            raise Unusable(str(error), is_damaged=True) from error
+
+    def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
+        try:
+            return self._connection.execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            raise Unusable.of(error) from error
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"'
+
+
+def _marks(count: int) -> str:
+    return ", ".join("?" * count)
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA secure_delete = ON")
+    connection.execute(f"PRAGMA cache_size = -{_CACHE}")
+
+
+def _opened(connection: sqlite3.Connection) -> Bodies | None:
+    """The index, from here on as it is now; None if it is not in the form that is made here."""
+    try:
+        connection.execute("BEGIN")
+        if dict(connection.execute(_MADE).fetchall()) != _MAKE:
+            return None
+        row = connection.execute("SELECT * FROM covered").fetchone()
+    except sqlite3.Error:
+        return None
+    if row is None:
+        return Bodies(connection, None)
+    if row[4] != unicodedata.unidata_version or not isinstance(row[3], int):
+        return None
+    return Bodies(connection, Covered(*row[:4]))

@@ -1,0 +1,173 @@
+"""The index of contents in its file: a search finds what comparing all texts finds, whatever became of the file."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+
+import pytest
+
+import archiver.catalog.sqlite.search.inside as inside
+from archiver.catalog.sqlite.catalog import SqlCatalog
+from archiver.catalog.sqlite.place import SqlitePlace
+from archiver.errors import ArchiverError
+from archiver.facts.archive import HeadersFact
+from archiver.facts.query import Query
+from archiver.mail.headers import folded
+from archiver.upkeep import index_contents as step
+from archiver.upkeep.index_contents import ContentsIndexed
+from tests.contracts.catalog import apply, digest_of
+from tests.contracts.content_index import NOBODY, ContentIndexContract, Octets, filled, read, removed, uids
+from tests.servers.test_text_index import HARM, WORDS
+
+#: Limits of the ways to search, each so that another one has to find everything.
+WAYS = {"by digest": (4000, 50_000, 500), "in turn": (-1, 7, 500), "the newest first": (4000, 50_000, 2)}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> SqlitePlace:
+    return SqlitePlace(tmp_path / "catalog.sqlite")
+
+
+@pytest.fixture
+def catalog(place: SqlitePlace) -> Iterator[SqlCatalog]:
+    catalog = place.open()
+    yield catalog
+    catalog.close()
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Path:
+    return tmp_path / "bodies.sqlite"
+
+
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    few, many, first = WAYS[request.param]
+    monkeypatch.setattr(inside, "_FEW", few)
+    monkeypatch.setattr(inside, "_MANY", many)
+    monkeypatch.setattr(inside, "_FIRST", first)
+    monkeypatch.setattr(inside, "_AT_ONCE", 10)
+    return str(request.param)
+
+
+@pytest.mark.usefixtures("way")
+class TestEachWay(ContentIndexContract):
+    pass
+
+
+def texts(count: int) -> dict[int, str]:
+    chosen = random.Random(7)
+    return {uid: " ".join(chosen.choices(WORDS, k=chosen.randint(0, 6))) for uid in range(1, count + 1)}
+
+
+@pytest.mark.usefixtures("way")
+def test_a_search_finds_what_comparing_every_text_finds(catalog: SqlCatalog) -> None:
+    said = texts(150)
+    read(catalog, filled(catalog, {uid: b"\n" + text.encode() for uid, text in said.items()}))
+    chosen = random.Random(1)
+    for _ in range(80):
+        text = chosen.choice([*said.values(), "会議室 приве́т", "Q"])
+        start = chosen.randrange(len(text) + 1)
+        asked = text[start : start + chosen.randint(1, 12)].strip() or "e"
+        expected = [uid for uid in reversed(said) if folded(asked) in folded(" ".join(said[uid].split()))]
+        expected += [1] if 1 in expected else []
+        assert uids(catalog, Query(body=asked, limit=1000)) == expected, asked
+
+
+def test_a_killed_process_leaves_what_it_added(
+    catalog: SqlCatalog, place: SqlitePlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed twice, each time within a batch: the whole batches before it are kept, and searched."""
+    monkeypatch.setattr(step, "_AT_ONCE", 10)
+    store = filled(catalog, {uid: b"\nvoice %d" % uid for uid in range(1, 41)})
+    catalog.close()
+    for last in (15, 25):
+        if not (process := os.fork()):
+            try:
+                store.ends_at = last
+                with closing(place.open()) as mine:
+                    read(mine, store)
+            finally:
+                os._exit(1)
+        assert os.waitpid(process, 0)[1] == signal.SIGKILL
+    assert uids(catalog, Query(body="voice", folders={1})) == list(range(30, 0, -1))
+
+    assert read(catalog, store) == ContentsIndexed(10, 0, 0)
+    assert uids(catalog, Query(body="voice", folders={1})) == list(range(40, 0, -1))
+
+
+@pytest.mark.parametrize("harm", HARM)
+def test_an_index_that_is_no_good_is_made_again(catalog: SqlCatalog, index: Path, harm: str) -> None:
+    store = filled(catalog, {uid: b"\nvoice %d " % uid + os.urandom(3000).hex().encode() for uid in range(1, 41)})
+    read(catalog, store)
+    HARM[harm](index)
+    for _ in range(2):  # what is damaged is removed when it is found out
+        with suppress(ArchiverError):
+            uids(catalog, Query(body="voice 3"))
+        with suppress(ArchiverError):
+            read(catalog, store)
+
+    assert (catalog.index.contents.count_missing(), uids(catalog, Query(body="voice 33"))) == (0, [33])
+    assert index.lstat().st_mode == 0o100600
+
+
+def test_another_catalog_uses_what_was_read_and_removes_what_it_does_not_know(
+    catalog: SqlCatalog, place: SqlitePlace
+) -> None:
+    """As after `rebuild`: the same messages, numbered otherwise, one of them gone."""
+    store = filled(catalog, {uid: b"\nvoice %d" % uid for uid in range(1, 5)})
+    read(catalog, store)
+    catalog.close()
+    place.file.unlink()
+    with closing(place.open()) as rebuilt:
+        filled(rebuilt, {3: b"", 2: b"", 1: b""})
+        apply(rebuilt, HeadersFact(digest_of("1"), NOBODY))
+        assert (uids(rebuilt, Query(body="voice")), rebuilt.index.contents.count_missing()) == ([3, 2, 1, 1], 0)
+        removed(rebuilt, [])
+        with rebuilt.index.contents.extending() as extension:
+            assert extension is not None
+            assert extension.next(10) == ()
+        assert store.reads == 4
+    with closing(place.open()) as again:
+        assert again.index.contents.count_missing() == 0
+
+
+def test_words_that_were_removed_are_nowhere_in_the_file(catalog: SqlCatalog, index: Path) -> None:
+    secret = "a name.pdf"
+    message = b'Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: a/b; name="a name.pdf"\n\n--b--'
+    read(catalog, filled(catalog, {1: message, 2: b"\nother"}))
+    assert secret.encode() in index.read_bytes()
+
+    removed(catalog, [digest_of("1")])
+
+    octets = index.read_bytes()
+    assert secret.encode() not in octets
+    assert bytes.fromhex(digest_of("1")) not in octets
+
+
+def test_a_copy_uses_the_index_and_leaves_it_as_it_is(
+    catalog: SqlCatalog, place: SqlitePlace, index: Path, tmp_path: Path
+) -> None:
+    store: Octets = filled(catalog)
+    read(catalog, store)
+    before = index.read_bytes()
+    (tmp_path / "copy").mkdir()
+    with closing(place.copied(tmp_path / "copy").open()) as copy:
+        assert (uids(copy, Query(body="invoice")), copy.index.contents.may_change) == ([2], False)
+        with copy.index.contents.extending() as extension:
+            assert extension is None
+    assert index.read_bytes() == before
+
+
+def test_while_another_process_extends_it_what_it_has_is_found(catalog: SqlCatalog, place: SqlitePlace) -> None:
+    read(catalog, filled(catalog))
+    with closing(place.open()) as other, other.index.contents.extending() as extension:
+        assert extension is not None
+        assert uids(catalog, Query(body="invoice")) == [2]
+        with catalog.index.contents.extending() as second:
+            assert second is None
