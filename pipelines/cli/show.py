@@ -128,7 +128,7 @@ def _part_to_record(part: Part) -> dict[str, Any]:
     return {
         name: printable(value) if isinstance(value, str) else value
         for name, value in to_builtins(part).items()
-        if name != "parts"
+        if name not in ("parts", "start")  # where it lies is nothing for people
     } | {"parts": [_part_to_record(each) for each in part.parts]}
 
 
