@@ -10,36 +10,32 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from archiver.config.settings import ServerSettings
 from archiver.destination.flags import FlagCommands
+from archiver.destination.folders import FolderCommands
 from archiver.destination.labels import LabelCommands
-from archiver.destination.rights import RightsChange, in_old_letters
+from archiver.destination.rights import RightsChange
 from archiver.errors import (
     FolderChanged,
     FolderNotFound,
     FolderRefused,
     PermissionDenied,
     ServerUnavailable,
-    TemporaryError,
     Where,
 )
 from archiver.facts.access import Rights
 from archiver.facts.replica import Appended, AppendMessage, DestinationFolders, FolderStat, SelectedFolder
 from archiver.imap.append import AppendStream
 from archiver.imap.capabilities import DESTINATION_CAPABILITIES, ServerFacts, server_facts
-from archiver.imap.extensions import rights as acl
-from archiver.imap.extensions.looking import flight
 from archiver.imap.fetch_row import is_fetch, parse_fetch
 from archiver.imap.folder import ATTRIBUTES, FolderReader
-from archiver.imap.limits import without_names
 from archiver.imap.listing import ID, Abilities, list_everything
 from archiver.imap.login import connect
-from archiver.imap.replies import Reply, error_of, printable, response_code
+from archiver.imap.replies import Reply
 from archiver.imap.tokens import number, parse_status, uid_sets
 from archiver.login.port import Authenticator
 from archiver.mail import folder_names
 from archiver.mail.content import Spool
 from archiver.mail.flags import parse_flags
 from archiver.mail.model import Attributes, Fetched, Flags, Undelivered
-from archiver.mail.refusal import classify
 from archiver.mail.uidset import UidSet
 
 _ITEM = re.compile(rb"\A\* OK \[(UIDVALIDITY|UIDNEXT) (\d+)\]", re.IGNORECASE)
@@ -49,8 +45,6 @@ _READ_ONLY = re.compile(rb"\A\[READ-ONLY\]", re.IGNORECASE)
 _LIMIT = re.compile(r"APPENDLIMIT=(\d+)")
 _QUOTA = re.compile(rb"\A\* QUOTA .*\(([^()]*)\)\s*\Z", re.IGNORECASE)
 _STORAGE = re.compile(rb"STORAGE (\d+) (\d+)", re.IGNORECASE)
-_FLIGHT = 50
-_REFUSABLE = 8  # commands in a flight of which each may be refused: Courier hangs up at the tenth refusal in a row
 
 
 class ImapDestination:
@@ -62,6 +56,7 @@ class ImapDestination:
         self._abilities = Abilities(self.capabilities)
         self._folder_reader = FolderReader(self._session, self._abilities, spool)
         self._flags = FlagCommands(self._session)
+        self._folders = FolderCommands(self._session, self._abilities)
         self._appends: AppendStream | None = None
         self._uidvalidity = 0  # of the open folder
         self._ahead: tuple[bytes, Reply] | None = None  # the next folder, if it was opened already
@@ -110,122 +105,28 @@ class ImapDestination:
         return min(free, default=None)
 
     def create(self, raw: bytes, use: str | None) -> None:
-        if (how := self._with_use(use)) and self._session.command_with_name(b"CREATE", raw, how).ok:
-            return
-        reply = self._session.command_with_name(b"CREATE", raw)
-        if reply.ok or response_code(reply.status + b" " + reply.text) == b"ALREADYEXISTS":
-            return
-        # NOTE: older servers say only in words that the folder exists; then STATUS succeeds.
-        if self._session.command_with_name(b"STATUS", raw, b" (UIDVALIDITY)").ok:
-            return
-        said = reply.status + b" " + reply.text
-        error = error_of(said, self._session.where, FolderRefused, writing=True, name=raw)
-        # NOTE: "Too many mailboxes" looks like a throttle, but will not pass.
-        if isinstance(error, ServerUnavailable) or classify(without_names(said, raw)) == "throttled":
-            raise error
-        raise _refused(error.reason, error.server_reply, raw)
+        self._folders.create(raw, use)
 
     def create_all(
         self, folders: Sequence[tuple[bytes, str | None]]
     ) -> Iterator[tuple[bytes, FolderRefused | None]]:
-        for start in range(0, len(folders), _FLIGHT):
-            some = folders[start : start + _FLIGHT]
-            created = self._each([(b"CREATE", raw, self._with_use(use)) for raw, use in some])
-            for (raw, use), ok in zip(some, created, strict=True):
-                refused = None
-                try:
-                    if not ok:
-                        self.create(raw, use)
-                except FolderRefused as error:
-                    refused = error
-                    self._session.flight(b"NOOP")
-                yield raw, refused
-
-    def _with_use(self, use: str | None) -> bytes:
-        if not use or "CREATE-SPECIAL-USE" not in self._abilities:
-            return b""
-        return b" (USE (\\%s))" % use.removeprefix("\\").capitalize().encode("ascii")
+        return self._folders.create_all(folders)
 
     def rename(self, raw: bytes, to: bytes) -> None:
         self.open(b"INBOX", readonly=True)  # some servers do not rename the open folder
         self._appends = None
         self._session.where = Where(self._session.where.server)
-        reply = self._session.command_with_strings(b"RENAME", [self._session.name(raw), self._session.name(to)])
-        # NOTE: Courier says OK if there is nothing to rename, and a server that has renamed it before says NO.
-        if self._exists(to) and not self._exists(raw):
-            return
-        said = reply.status + b" " + reply.text
-        error = error_of(said, self._session.where, FolderRefused, name=to)
-        words = without_names(without_names(said, raw), to)
-        if not reply.ok and (isinstance(error, ServerUnavailable) or classify(words) == "throttled"):
-            raise error
-        old, new = (folder_names.printable(folder_names.decode_name(name)) for name in (raw, to))
-        raise FolderRefused(
-            f'the destination does not rename the folder "{old}" to "{new}": {error.reason}',
-            server_reply=error.server_reply,
-        )
-
-    def _exists(self, raw: bytes) -> bool:
-        """Whether the destination has a folder. A temporary error is raised, and does not mean that it is
-        missing."""
-        reply = self._session.command_with_name(b"STATUS", raw, b" (UIDVALIDITY)")
-        if isinstance(error := self._session.refusal(reply, FolderNotFound), TemporaryError):
-            raise error
-        return error is None
+        self._folders.rename(raw, to)
 
     def rights(self, raws: Sequence[bytes]) -> dict[bytes, Rights]:
         self._appends = self._ahead = None
-        if not acl.has_rights(self._abilities):
-            return {}
-        replies = flight(self._session, [(b"GETACL", raw, b"") for raw in raws])
-        shown = ((raw, acl.rights_of(reply)) for raw, reply in zip(raws, replies, strict=True))
-        return {raw: rights for raw, rights in shown if rights is not None}
+        return self._folders.rights(raws)
 
     def change_rights(self, changes: Sequence[tuple[bytes, RightsChange]]) -> list[str | None]:
-        is_new = acl.has_new_rights(self._abilities)
-        commands = [
-            acl.change_command(
-                self._abilities,
-                raw,
-                each.identifier,
-                each.sign,
-                each.rights if is_new else in_old_letters(each.rights),
-            )
-            for raw, each in changes
-        ]
-        replies = iter(flight(self._session, [each for each in commands if each is not None]))
-        answers = [None if each is None else next(replies) for each in commands]
-        return [
-            "its name cannot be sent"
-            if reply is None
-            else None
-            if reply.ok
-            else printable(reply.status + b" " + reply.text)
-            for reply in answers
-        ]
+        return self._folders.change_rights(changes)
 
     def subscribe(self, raws: Collection[bytes]) -> None:
-        commands = [(b"SUBSCRIBE", raw, b"") for raw in raws]
-        for start in range(0, len(commands), _FLIGHT):
-            self._each(commands[start : start + _FLIGHT])
-
-    def _each(self, commands: Sequence[tuple[bytes, bytes, bytes]]) -> list[bool]:
-        """Which of these commands, (before, name, after), succeed. They go in one flight, with a NOOP after some of
-        them and at its end, which no server refuses. A command whose name needs a literal goes alone."""
-        quoted = [self._session.quoted(raw) for _, raw, _ in commands]
-        lines = [
-            name and b"%b %b%b" % (before, name, after)
-            for name, (before, _, after) in zip(quoted, commands, strict=True)
-        ]
-        sent = [line for line in lines if line]
-        parts = [[*sent[start : start + _REFUSABLE], b"NOOP"] for start in range(0, len(sent), _REFUSABLE)]
-        flight = [line for part in parts for line in part]
-        answered = zip(flight, self._session.flight(*flight) if flight else (), strict=True)
-        replies = iter([reply for line, reply in answered if line != b"NOOP"])
-        return [
-            (next(replies) if line else self._session.command_with_name(*command)).ok
-            for line, command in zip(lines, commands, strict=True)
-        ]
+        self._folders.subscribe(raws)
 
     def open(self, raw: bytes, *, readonly: bool = False) -> SelectedFolder:
         name = folder_names.printable(folder_names.decode_name(raw))
@@ -426,13 +327,3 @@ def _folder_stat(replies: Sequence[Reply]) -> FolderStat | None:
     counts = [number(found[1]) or 0 for each in replies[0].untagged if (found := _EXISTS.match(each.text))]
     seen = [row for row in rows if row is not None]
     return FolderStat(values.get(b"UIDVALIDITY") or 0, counts[-1] if counts else 0, seen)
-
-
-def _refused(reason: str, reply: str | None, raw: bytes) -> FolderRefused:
-    name = folder_names.printable(folder_names.decode_name(raw))
-    return FolderRefused(
-        f"the destination does not create this folder: {reason}",
-        where=Where(folder=name),
-        server_reply=reply,
-        hint="give it another name in [folders.rename]",
-    )
