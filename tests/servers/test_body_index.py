@@ -25,7 +25,7 @@ from tests.contracts.content_index import NOBODY, ContentIndexContract, Octets, 
 from tests.servers.test_text_index import HARM, WORDS
 
 #: Limits of the ways to search, each so that another one has to find everything.
-WAYS = {"by digest": (4000, 50_000, 500), "in turn": (-1, 7, 500), "the newest first": (4000, 50_000, 2)}
+WAYS = {"by digest": (9000, 50_000, 500), "in turn": (-1, 7, 500), "the newest first": (9000, 50_000, 2)}
 
 
 @pytest.fixture

@@ -33,11 +33,11 @@ from archiver.mail.headers import folded
 from archiver.mail.model import Digest
 from archiver.mail.parts.contents import one_line
 
-_FEW = 4000  # so many are looked up by their digests, and compared
+_FEW = 10_000  # so many are looked up by their digests, and compared
 _MANY = 50_000  # so many are named by the index at a time, when all messages are gone through
 _SHORT = 3
 _FIRST = 500  # so many are gone through for a short text, before the index is asked
-_AT_ONCE = 250
+_AT_ONCE = 100
 _BEFORE, _AFTER = 24, 80  # characters of a snippet
 _EARLIEST, _HIGHEST = -(2**63), 2**63 - 1
 
@@ -159,7 +159,8 @@ class _Search(Struct):
 
 def _snippet(text: str, within: str, at: int, length: int) -> str:
     """The text around what was found at `at` of `within`, which is the same text `folded`."""
-    start, end = (at, at + length) if within.isascii() and text.isascii() else _unfolded(text, at, length)
+    # As long as the text is, it nearly always has each character where it was.
+    start, end = (at, at + length) if len(within) == len(text) else _unfolded(text, at, length)
     first, last = max(0, start - _BEFORE), end + _AFTER
     return ("…" if first else "") + text[first:last] + ("…" if last < len(text) else "")
 
