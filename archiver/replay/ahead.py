@@ -26,6 +26,7 @@ from archiver.errors import (
     IntegrityError,
     Interrupted,
     Locked,
+    TemporaryError,
 )
 from archiver.events import Event, Noted
 from archiver.facts.replica import DestinationFolders
@@ -114,7 +115,7 @@ class ReplayAhead:
         self._refusal: AuthenticationFailed | None = None
         self._thread = threading.Thread(target=self._run, name="replay-ahead")
         control = context.control
-        self._progress = control.progress
+        self._progress, self._wait = control.progress, control.pause
         context.control = RunControl(control.check_stop, self._pause, self._note, control.now)
         context.is_over = lambda: self._over
 
@@ -191,9 +192,16 @@ class ReplayAhead:
     def _pass(self, destination: MailDestination, job: ReplayJob) -> None:
         number = job.known.number if job.known else 0
         job.messages, job.octets = self._context.pending.count(number, job.folders)
-        if job.messages:
-            self._begun.jobs[job.raw] = job
+        if not job.messages:
+            return
+        self._begun.jobs[job.raw] = job
+        try:
             FolderSync(self._context, destination, job).run()
+        except TemporaryError:
+            raise  # the job has noted until when its messages may arrive
+        except BaseException:
+            job.resolved = False  # so they are waited for as after a run that was killed
+            raise
 
     def _next(self) -> ReplayJob | None:
         """The next folder whose mail is complete; None if there is no more time."""
@@ -212,6 +220,11 @@ class ReplayAhead:
         return next((each for each in self._jobs if self._complete.issuperset(each.folders)), None)
 
     def _pause(self, seconds: float) -> None:
+        # NOTE: once messages were sent, a pause is for those that may still show. If it were cut short, the replay
+        # step would send them again.
+        if self._begun.jobs:
+            self._wait(seconds)
+            return
         with self._changed:
             self._changed.wait_for(lambda: self._over, seconds)
         self._context.control.check_stop()

@@ -10,6 +10,7 @@ import gzip
 import json
 import random
 import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from archiver.facts.replica import DestinationFolders
 from archiver.mail.model import Folder, FolderStatus, Listed
 from archiver.replay.ahead import ReplayAhead, may_begin
 from archiver.replay.context import ReplayJob
+from archiver.replay.send.append import Sender
 from tests.accounts import RunResult, archive_of, mail, run
 from tests.faults.attempts import is_killed, signalled_after, to_the_end
 from tests.faults.replays import (
@@ -59,14 +61,17 @@ IN_STEP = ("-c", _STEPS + SMALL_BATCHES[1])
 """The program, whose archive step waits after each folder until it is sent."""
 
 
+COMPLETED = ReplayAhead.completed
+
+
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The folders that were sent ahead. The archive step waits after each folder, until it is sent."""
     names: list[str] = []
-    completed, send = ReplayAhead.completed, ReplayAhead._pass
+    send = ReplayAhead._pass
 
     def in_step(ahead: ReplayAhead, folder: int) -> None:
-        completed(ahead, folder)
+        COMPLETED(ahead, folder)
         end = time.monotonic() + PATIENCE
         while ahead._thread.is_alive() and not (ahead._waits and ahead._ready is None):
             assert time.monotonic() < end
@@ -324,6 +329,69 @@ class TestAnOddDestination:
         one.there.on(b"APPEND", stored, times=2)
         one.run()
         assert sent
+        assert one.is_equal
+
+    def test_one_that_shows_late_what_it_accepted(
+        self, odd: Callable[..., Odd], sent: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The archive step ends meanwhile. Nothing is sent again before it is certain that it does not arrive."""
+        settle_within(monkeypatch, 2.5)
+        one = odd()
+        hidden, leave = threading.Event(), ReplayAhead.__exit__
+        late: list[threading.Timer] = []
+
+        def hide(folder: ScriptedFolder, messages: list[Any]) -> None:
+            if not hidden.is_set():
+                newest = sorted(folder.messages)[-len(messages) : -1]
+                kept = {uid: folder.messages.pop(uid) for uid in newest}
+                late.append(threading.Timer(0.3, folder.messages.update, [kept]))
+                hidden.set()
+
+        def completed(ahead: ReplayAhead, folder: int) -> None:
+            COMPLETED(ahead, folder)
+            assert hidden.wait(PATIENCE)
+
+        def left(ahead: ReplayAhead, *error: Any) -> None:
+            late[0].start()
+            leave(ahead, *error)
+
+        monkeypatch.setattr(ReplayAhead, "completed", completed)
+        monkeypatch.setattr(ReplayAhead, "__exit__", left)
+        one.there.appending.after = hide
+        one.run()
+        late[0].join()
+        assert one.twice() == 0
+        assert one.is_equal
+
+    def test_a_failure_of_its_own_is_as_a_kill(
+        self, odd: Callable[..., Odd], sent: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What was on its way is stored after the replay step began: it waits for that."""
+        settle_within(monkeypatch, 1.5)
+        one = odd(destination__read_timeout=1)
+        on_its_way: list[Any] = []
+        late: list[threading.Timer] = []
+
+        def dropped(_line: bytes, _tag: bytes, session: Any) -> Any:
+            on_its_way.extend(session.appended)
+            late.append(threading.Timer(0.5, session.writing.store, [session.appended]))
+            return DROP
+
+        def opened(line: bytes, _tag: bytes, _session: Any) -> None:
+            if late and late[0].ident is None and on_its_way[0].folder in line:
+                late[0].start()
+
+        def failed(*_: Any) -> None:
+            monkeypatch.setattr(Sender, "_note_suspects", note)
+            raise ValueError("something that nobody thought of")
+
+        note = Sender._note_suspects
+        monkeypatch.setattr(Sender, "_note_suspects", failed)
+        one.there.on(b"APPEND", dropped, times=1)
+        one.there.on(b"SELECT", opened)
+        assert "replaying later: ValueError" in one.run().output
+        late[0].join()
+        assert one.twice() == 0
         assert one.is_equal
 
     def test_one_that_throttles(self, odd: Callable[..., Odd], sent: list[str]) -> None:
