@@ -74,8 +74,10 @@ def column_named(title: str) -> str | None:
         if name.startswith(long) and (found := short + name.removeprefix(long)) in COLUMNS:
             return found
     close = difflib.get_close_matches(name, COLUMNS, n=1)
-    hint = f'did you mean "{close[0]}"?' if close else f"there are {', '.join(COLUMNS)}"
-    raise ValueError(f'is no column; {hint}, or begin it with "#" if it is for people')
+    people = 'begin it with "#" if it is for people'
+    if close:
+        raise ValueError(f'is no column; did you mean "{close[0]}"? Otherwise {people}')
+    raise ValueError(f"is no column; there are {', '.join(COLUMNS)}; {people}")
 
 
 def column_of(table: str, key: str) -> str | None:

@@ -55,14 +55,17 @@ def make_accounts(rows: Iterable[Row], fleet: Fleet) -> tuple[list[Made], list[P
     lines: dict[str, int] = {}
     for row in rows:
         wrong = list(_name_problems(row, lines))
-        if not wrong:
+        has_name = not wrong
+        if has_name:
             lines[row.cells["account"].casefold()] = row.line
-            try:
-                made.append(_made(row, fleet))
-            except ConfigError as error:
-                wrong = [_in_words_of_columns(each) for each in error.problems]
-            except ValueError as error:
-                wrong = [str(error)]
+        try:
+            one = _made(row if has_name else _renamed(row), fleet)
+            if has_name:
+                made.append(one)
+        except ConfigError as error:
+            wrong += [_in_words_of_columns(each) for each in error.problems]
+        except ValueError as error:
+            wrong.append(str(error))
         problems += [Problem(row.line, text) for text in wrong]
     return made, problems
 
@@ -106,6 +109,11 @@ def _name_problems(row: Row, lines: Mapping[str, int]) -> Iterator[str]:
             yield f'{column} "{name}": leave out ".toml"'
     if (line := lines.get(account.casefold())) is not None:
         yield f'account "{account}" is that of line {line}, too; names that differ only by case count as one'
+
+
+def _renamed(row: Row) -> Row:
+    """The row under a name that nothing is wrong with, to find what else is wrong in it."""
+    return Row(row.line, {**row.cells, "account": "row-without-name", "folder": ""})
 
 
 def _made(row: Row, fleet: Fleet) -> Made:

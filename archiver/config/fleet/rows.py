@@ -135,7 +135,8 @@ def _columns(line: int, titles: Sequence[str], problems: list[Problem]) -> list[
 def _row(line: int, cells: Sequence[str], columns: Sequence[str | None], problems: list[Problem]) -> Row | None:
     if len(cells) != len(columns):
         problem = (
-            f"has {len(cells)} cells, and the header {len(columns)}; quote a cell that has the separator in it"
+            f"has {len(cells)} cell{'s' if len(cells) > 1 else ''}, and the header {len(columns)}; "
+            "quote a cell that has the separator in it"
         )
         problems.append(Problem(line, problem))
         return None

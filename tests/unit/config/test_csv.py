@@ -130,7 +130,7 @@ class TestMistakes:
             ("account,user\na,b\0\n", [(2, "has a NUL")]),
             ("account,user\n,b\n", [(2, "names no account; fill the column account")]),
             ("account,user\na\nb,c,d\n", [
-                (2, "has 1 cells, and the header 2; quote a cell that has the separator in it"),
+                (2, "has 1 cell, and the header 2; quote a cell that has the separator in it"),
                 (3, "has 3 cells, and the header 2; quote a cell that has the separator in it"),
             ]),
             ('account,user\na,b\nb,"c\nd,e\n', [
@@ -149,7 +149,8 @@ class TestMistakes:
 
     def test_of_a_column_suggest_another_one(self) -> None:
         ((line, text),) = wrong("account,pasword\na,hunter2\n")
-        assert (line, text.split(",")[0]) == (1, '"pasword" is no column; did you mean "password"?')
+        words = '"pasword" is no column; did you mean "password"? Otherwise begin it with "#" if it is for people'
+        assert (line, text) == (1, words)
 
     def test_show_no_password(self) -> None:
         text = 'account,password,port\na,"hunter2\nhunter2",1\nb,hunter2,hunter2 \nc,hunter2\n'
