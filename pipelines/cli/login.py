@@ -123,7 +123,8 @@ def _say_who_is_missing(accounts: Sequence[Settings], terminal: Terminal, *, aga
                 waiting.append(f'{where}: "{printable(access.client.user)}" has to log in')
     if terminal.quiet or terminal.as_json:
         return
-    terminal.err.say(f"{counted(logins, 'login')}; {counted(len(waiting), 'person has', 'people have')} to log in")
+    who = counted(len(waiting), "person has", "people have") if waiting else "nobody has"
+    terminal.err.say(f"{counted(logins, 'login')}; {who} to log in")
     for line in (*waiting, *map(printable, wrong)):
         terminal.err.say(line)
 

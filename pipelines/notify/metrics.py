@@ -153,7 +153,9 @@ def why_not_writable(file: Path) -> str | None:
     try:
         there = os.stat(file.parent)
     except OSError as error:
-        return f"{file.parent}: {error.strerror}"
+        return f"{file.parent}: {error.strerror}; make that folder, or name a file in another one"
     if not stat.S_ISDIR(there.st_mode):
-        return f"{file.parent}: is not a directory"
-    return None if os.access(file.parent, os.W_OK | os.X_OK) else f"{file.parent}: this user cannot write there"
+        return f"{file.parent}: is not a directory; name a file in a folder"
+    if not os.access(file.parent, os.W_OK | os.X_OK):
+        return f"{file.parent}: this user cannot write there; change its mode, or name a file in another folder"
+    return None

@@ -98,7 +98,7 @@ def test_says_who_has_to_log_in_and_then_who_did(configs: Path, oauth: OAuthServ
         for user in (ALICE, BOB)
     ]
     code, shown, said = log_in(oauth, configs)  # again: the tokens still work
-    assert (code, said) == (0, "2 logins; no people have to log in\n")
+    assert (code, said) == (0, "2 logins; nobody has to log in\n")
     _, _, said = log_in(oauth, configs, "--again")
     assert said.startswith("2 logins; 2 people have to log in\n")
 
@@ -154,7 +154,7 @@ def test_an_app_needs_nobody(configs: Path, oauth: OAuthServer) -> None:
     assert (code, shown, said) == (
         0,
         f"alice (source): logged in: the app the-app, for the mailbox of {ALICE}\n",
-        "1 login; no people have to log in\n",
+        "1 login; nobody has to log in\n",
     )
 
 

@@ -262,10 +262,15 @@ class TestAnImport:
         run(config)
         return config
 
-    def test_adds_what_the_archive_does_not_hold(self, account: Path, dovecot: Dovecot, tmp_path: Path) -> None:
+    def test_adds_what_the_archive_does_not_hold(
+        self, account: Path, dovecot: Dovecot, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         old = maildir(tmp_path / "old", [mail(n) for n in range(3, 9)], ["S"])
         maildir(old / ".Sent", [mail(8), mail(9), mail(9)])
-        assert invoke(["import", str(account), str(old), "--dry-run", "--quiet"]) == 0
+        capsys.readouterr()
+        assert invoke(["import", str(account), str(old), "--dry-run"]) == 0
+        would = "5 messages to import below Imported; 4 messages that the archive holds already"
+        assert capsys.readouterr().out.splitlines()[-1].endswith(would)
         before = archive_state(archive_of(account))
         for _ in range(2):
             assert invoke(["import", str(account), str(old), "--quiet"]) == 0
