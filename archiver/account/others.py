@@ -3,9 +3,12 @@ catalogs. All of it is only read."""
 
 from __future__ import annotations
 
+import fcntl
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
@@ -17,10 +20,14 @@ from archiver.config.fleet.files import Chosen, find_accounts
 from archiver.config.layers import KnownDefaults, defaults_of
 from archiver.config.load import load_account, written_destination
 from archiver.config.settings import Settings
+from archiver.control import RunControl
 from archiver.errors import ArchiverError, ConfigError, IntegrityError
+from archiver.events import Noted
 from archiver.facts.replica import Replica, ReplicaFolder
 from archiver.mail.folder_names import decode_name, printable
 from archiver.replay.context import DeletionBlock
+
+_TURN_SECONDS = 0.5
 
 _SEGMENT = re.compile(r"(\d{8,})-.+\.jsonl\.gz")
 
@@ -86,6 +93,28 @@ class AccountsBeside:
                 except ConfigError:
                     wrong.append(file)
         return Neighbours(tuple(settings), tuple(wrong))
+
+    @contextmanager
+    def turn(self, control: RunControl) -> Iterator[None]:
+        """Hold the mailbox for the block, and wait until no other account of the fleet does, whichever command
+        fills it: two at once would both send the mail that they have in common.
+
+        NOTE: what is locked is the first of their account files, which is there for all of them and which nobody
+        has to be able to write. The kernel's lock ends with its process.
+        """
+        meeting = [each.file for each in self._beside.settings if fill_one(self._settings, each)]
+        first = min([self._settings.file, *meeting], key=os.path.realpath)
+        descriptor = os.open(first, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            is_noted = False
+            while not _locked(descriptor):
+                if not is_noted:
+                    control.progress(Noted("waiting until another account that fills the same mailbox is done"))
+                    is_noted = True
+                control.pause(_TURN_SECONDS)
+            yield
+        finally:
+            os.close(descriptor)
 
     def deletion_block(self, raws: Iterable[bytes]) -> DeletionBlock | None:
         if wrong := [file for file in self._beside.wrong if self._may_fill_it(file)]:
@@ -159,6 +188,14 @@ class AccountsBeside:
         for each in self._beside.settings:
             if each.destination is not None and mailbox_of(each.destination) == self._mailbox:
                 yield each
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _require_caught_up(settings: Settings) -> None:

@@ -88,7 +88,7 @@ def replay_account(
     begun = None if options.moment is not None else _begun.take(archive.settings.file)
     if begun is not None:
         control = _without(control, begun.notes)
-    with _state(archive, options.moment, control) as then:
+    with _turn(archive, options, control), _state(archive, options.moment, control) as then:
         pending = PastPending(then, archive.catalog) if then else archive.catalog.replicas.pending
         context = _context(archive, recorder, options, pending, control)
         if begun is not None:
@@ -105,6 +105,13 @@ def replay_account(
             )
 
         return replay_folders(context, folders, map_rules(archive.settings), connections, identify, seen)
+
+
+def _turn(archive: Archive, options: ReplayOptions, control: RunControl) -> AbstractContextManager[None]:
+    """Accounts that fill one mailbox fill it one after the other."""
+    if not destination_of(archive.settings).settings.shared:
+        return nullcontext()
+    return AccountsBeside(archive.settings, options.beside).turn(control)
 
 
 def _without(control: RunControl, notes: Collection[str]) -> RunControl:
@@ -133,6 +140,8 @@ def replay_ahead(
     if known or expected < _WORTH_A_BEGINNING or archive.medium.is_remote or not is_keeping():
         return nullcontext()
     if archive.settings.replay.labels != "folders" or was_refused(archive, run):
+        return nullcontext()
+    if destination_of(archive.settings).settings.shared:  # it is another account's turn, perhaps
         return nullcontext()
     context = _context(archive, recorder, ReplayOptions(), archive.catalog.replicas.pending, control)
     context.attempts = 1
