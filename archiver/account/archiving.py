@@ -55,7 +55,7 @@ def archive_listed(
 
     def connect(extra: bool, leave: Callable[[], bool]) -> RetryingSource:
         source = server.connect(
-            archive.store.spool, numbering=numbering, control=control, accept=accept, leave=leave
+            archive.store.spool, numbering=numbering, control=control, accept=accept, leave=leave, extra=extra
         )
         if extra:
             source.connect_now()

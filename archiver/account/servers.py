@@ -66,14 +66,15 @@ class SourceServer(Struct, frozen=True):
         attempts: int | None = None,
         leave: Callable[[], bool] = lambda: False,
         patient: bool = False,
+        extra: bool = False,
     ) -> RetryingSource:
-        """A connection that is opened when it is first used, unless an earlier step left one. `numbering` gives
-        UIDs to messages of a protocol that has none. `accept` takes placeholders for messages. `leave` and
-        `patient` are those of `RetryingSource`."""
+        """A connection that is opened when it is first used, unless an earlier step left one, which an `extra`
+        connection leaves to the first one. `numbering` gives UIDs to messages of a protocol that has none. `accept`
+        takes placeholders for messages. `leave` and `patient` are those of `RetryingSource`."""
         attempts = attempts or self.settings.attempts
 
         def connect(*, fallback: bool) -> SourceConnection:
-            kept = None if fallback or accept else take(self._whose)
+            kept = None if fallback or accept or extra else take(self._whose)
             if kept is not None:
                 kept.use(spool, numbering)
                 return kept

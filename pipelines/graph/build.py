@@ -69,6 +69,8 @@ def build(
 ) -> None:
     """One wave. With one worker everything runs in this process; forked workers share the locks."""
     configure_luigi()
+    # NOTE: Luigi keeps each task of a process for ever. A later run of one name would get the account of that time.
+    luigi.Task.clear_instance_cache()
     tasks = {
         attempt.settings.account: top
         for attempt in wave

@@ -315,3 +315,16 @@ class TestARenamedAccountFile:
     def test_is_a_new_account_if_the_user_says_so(self, renamed: Path, command: Command) -> None:
         command("run", "--new-archive", renamed)
         command("run", renamed)
+
+
+def test_a_name_of_a_run_that_was_used_before_brings_back_no_other_account(
+    dovecot: Dovecot, config: Path, tmp_path: Path
+) -> None:
+    """In one process: Luigi keeps the tasks of a run, and they would keep what the account file said then."""
+    run(config, run_id="tonight")
+    shutil.rmtree(tmp_path / "disk" / "archive")
+    config.with_suffix(".archive").unlink()
+    other = dovecot.fresh_user()
+    dovecot.append_many(other, "INBOX", mails(range(2)))
+    account_file(tmp_path, dovecot, other, archive__path=str(tmp_path / "disk" / "archive")).rename(config)
+    assert run(config, run_id="tonight").total("stored") == (2,)

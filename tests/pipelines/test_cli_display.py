@@ -275,7 +275,7 @@ def test_commands_in_advice_have_the_account_file() -> None:
     advice = "`archiver retry` tries again; `archiver retry --accept` accepts it; see `archiver search` and `pass`"
     assert with_file(advice, Path("my configs/alice.toml")) == (
         "`archiver retry 'my configs/alice.toml'` tries again; `archiver retry --accept 'my configs/alice.toml'` "
-        "accepts it; see `archiver search` and `pass`"
+        "accepts it; see `archiver search 'my configs/alice.toml'` and `pass`"
     )
 
 

@@ -17,6 +17,7 @@ from archiver.source.retry import RetryingSource
 from tests.accounts import UNSTOPPED, account_file, archive_state, run
 from tests.servers.dovecot import Dovecot
 from tests.servers.logins import login_at
+from tests.servers.mail_server import wait
 from tests.servers.scripted import DROP, FULL, MINIMAL, After, End, ScriptedFolder, ScriptedMessage, ScriptedServer
 from tests.servers.scripted import Session as Connection
 from tests.servers.scripted_mail import FetchOddity
@@ -101,12 +102,12 @@ def test_the_next_folder_is_asked_for_behind_the_last_messages(scripted: Start, 
     source.open(A, ask="all")
     source.prepare([Opening(B, ask="all")])
 
-    got = octets(source, *range(1, 301))
-    said = [each.split()[0] for each in server.commands if not each.startswith(b"UID FETCH")]
-    source.open(B, ask="all")
+    def said() -> list[bytes]:
+        return [each.split()[0] for each in server.commands if not each.startswith(b"UID FETCH")]
 
-    assert got == all_of(A, *range(1, 301))
-    assert said[-2:] == [b"EXAMINE", b"UID"]  # before anybody opened it
+    assert octets(source, *range(1, 301)) == all_of(A, *range(1, 301))
+    wait(lambda: said()[-2:] == [b"EXAMINE", b"UID"], "the next folder to be asked for, before anybody opens it")
+    source.open(B, ask="all")
     assert source.uids() == set(range(1, 301))
     assert octets(source, 7) == all_of(B, 7)
 
