@@ -66,7 +66,7 @@ class RestoresContract:
         assert restores.tallies() == [tally(asked=3, restored=1, removed=1, refused=1)]
 
     def test_an_outcome_is_what_came_after_it_was_asked_for(self, catalog: Catalog, restores: Restores) -> None:
-        """A copy that its user removed before is none; one that is there is, whoever brought it."""
+        """A copy that its user removed before is none; one that is there counts, no matter who brought it."""
         apply(catalog, copied(1, at=EARLIER), copied(2, at=EARLIER), RemovedFact(1, (1001,), "user", EARLIER))
         apply(catalog, asked(1, 2, place=1), asked(3))
         there = Restored(1, b"INBOX", 1002, False, NONE, True, EARLIER)
