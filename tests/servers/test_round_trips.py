@@ -100,7 +100,8 @@ def test_rights_and_annotations_take_one_round_trip_and_none_without_news(
 
         assert heard.flights <= 3
         assert not {b"GETACL", b"GETMETADATA"} & set(heard.commands)
-    assert flights[1] - flights[0] == 1
+    # Attributes that are asked ahead may share a flight with others, by when an answer comes in.
+    assert flights[1] - flights[0] <= 1
 
 
 def test_dovecot_hears_three_round_trips_on_one_connection_in_a_night_without_news(
