@@ -25,6 +25,7 @@ from tests.servers.courier import Courier
 from tests.servers.cyrus import Cyrus
 from tests.servers.dovecot import Dovecot
 from tests.servers.faultproxy import FaultProxy
+from tests.servers.postgresql import Postgresql
 from tests.servers.pymap_server import PymapServer
 from tests.servers.radosgw import RadosGateway
 from tests.servers.s3_endpoint import Endpoint
@@ -145,6 +146,22 @@ def courier(certificates: Certificates) -> Iterator[Courier]:
     """One Courier for the whole session, with folders like `INBOX.a.b`; take a `courier.fresh_user()`."""
     _require(Courier.missing())
     with Courier(certificates.good) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Postgresql]:
+    """One PostgreSQL for the whole session; take a `postgresql.fresh_database()`."""
+    _require(Postgresql.missing())
+    with Postgresql() as server:
+        yield server
+
+
+@pytest.fixture
+def own_postgresql() -> Iterator[Postgresql]:
+    """A PostgreSQL of this test's own, which it may kill."""
+    _require(Postgresql.missing())
+    with Postgresql() as server:
         yield server
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from tests.servers.certificates import Certificate, Certificates
@@ -25,6 +26,7 @@ from tests.servers.dovecot import ODD_PASSWORD, ODD_USER, Dovecot
 from tests.servers.faultproxy import FaultProxy
 from tests.servers.mail_server import PASSWORD, MailServer, living
 from tests.servers.mailbox_generator import TINY, generate
+from tests.servers.postgresql import OWNER_PASSWORD, Postgresql
 from tests.servers.pymap_server import PymapServer
 from tests.servers.scripted import DROP, MINIMAL, STALL, After, ScriptedFolder, ScriptedMessage, ScriptedServer
 from tests.servers.scripted_mail import FetchOddity
@@ -686,3 +688,20 @@ def test_the_corpora_are_read_octet_by_octet(corpora: list[CorpusMessage]) -> No
     assert len({message.name for message in corpora}) == len(corpora)
     assert any(b"\0" in message.octets for message in corpora if "NUL" in message.features)
     assert os.environ.get("MAIL_CORPORA") or len(corpora) > 1000
+
+
+def test_postgresql_asks_for_the_password_and_keeps_what_was_committed_when_it_is_killed(
+    own_postgresql: Postgresql,
+) -> None:
+    database = own_postgresql.fresh_database()
+    with pytest.raises(psycopg.OperationalError, match="no password supplied"):
+        psycopg.connect(own_postgresql.url(database))
+    with psycopg.connect(own_postgresql.url(database), password=OWNER_PASSWORD) as connection:
+        connection.execute("CREATE TABLE kept AS SELECT 1 AS n")
+    own_postgresql.kill()
+    with pytest.raises(psycopg.OperationalError, match="refused"):
+        psycopg.connect(own_postgresql.url(database), password=OWNER_PASSWORD)
+    own_postgresql.start()
+    own_postgresql.restart()
+    with psycopg.connect(own_postgresql.socket_url(database)) as connection:
+        assert connection.execute("SELECT n FROM kept").fetchone() == (1,)
