@@ -14,8 +14,7 @@ imap  storage                       the wire of a mail server; where octets are 
 login                               ways to log in, whatever the protocol
 config  facts                       account files and secrets; what is recorded and what can be queried
 mail                                pure: messages, folder names, flags, dates
-errors  events  control             what can go wrong; what a step reports; how it is stopped
-waiting                             what must not keep a process waiting
+errors  events  control             what can go wrong; what a step reports; how it is stopped and kept from waiting
 
 Each port is a Protocol in its package's port.py (mail/reader.py for what source and destination share), with one
 contract suite in tests/contracts that every adapter passes. Calls are synchronous. A source or destination

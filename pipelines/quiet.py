@@ -17,7 +17,7 @@ from msgspec import Struct, field
 
 from archiver.account.account import Account
 from archiver.account.archive import Archive
-from archiver.control import utc_now
+from archiver.control.run import utc_now
 from archiver.errors import Interrupted
 from pipelines.events import Began, Waiting, emit, failed
 from pipelines.reporting import RunScope, report_run

@@ -18,7 +18,7 @@ from archiver.account.archive import Archive
 from archiver.archive.plan import plan_run
 from archiver.config.secrecy import redacted
 from archiver.config.settings import FilesSettings, Settings, admin_of
-from archiver.control import utc_now
+from archiver.control.run import utc_now
 from archiver.errors import (
     ArchiveMissing,
     ArchiveNotWritable,

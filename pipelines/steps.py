@@ -23,7 +23,7 @@ from archiver.archive.plan import expected_fetch
 from archiver.archive.run import plan_archive
 from archiver.archive.scanned import QuarantineRetry
 from archiver.archive.unrecorded import UnrecordedFiles
-from archiver.control import utc_now, utc_today
+from archiver.control.run import utc_now, utc_today
 from archiver.errors import Throttled
 from archiver.events import Event, Progress, silent
 from archiver.facts.destination import DistinctFact

@@ -16,12 +16,12 @@ import threading
 import time
 from types import FrameType
 
-from archiver.control import RunControl
+from archiver.control.run import RunControl
+from archiver.control.waiting import token_requests
 from archiver.errors import Interrupted
 from archiver.events import Progress, silent
 from archiver.imap.line import cut_lines
 from archiver.storage.ending import end_requests, has_requests
-from archiver.waiting import token_requests
 
 _PR_SET_PDEATHSIG = 1
 _LOOK_SECONDS = 0.1

@@ -23,7 +23,7 @@ from subprocess import PIPE
 from typing import Any, Protocol
 
 from archiver.config.load import load_account
-from archiver.control import RunControl
+from archiver.control.run import RunControl
 from pipelines.engine import Options, run_accounts
 from pipelines.events import log_line
 from tests.patience import PATIENCE

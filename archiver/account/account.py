@@ -22,7 +22,7 @@ from archiver.account.note import Begin, NoteFile
 from archiver.account.store import HeldLease, Medium
 from archiver.catalog.port import CatalogPlace
 from archiver.config.settings import Settings
-from archiver.control import utc_now
+from archiver.control.run import utc_now
 from archiver.errors import ArchiveNotWritable, ConfigError, IntegrityError
 from archiver.journal.rebuild import replay_journal
 from archiver.journal.recorder import Recorder

@@ -17,7 +17,7 @@ from archiver.account.store import Medium, OpenStore
 from archiver.archive.plan import gone_folders
 from archiver.catalog.port import Catalog, CatalogPlace
 from archiver.config.settings import Settings
-from archiver.control import RunControl, utc_now
+from archiver.control.run import RunControl, utc_now
 from archiver.destination.folder_map.replayed import is_in_all_mail, is_replayed
 from archiver.errors import ConfigError
 from archiver.facts.archive import ArchiveFact, FenceFact

@@ -20,7 +20,7 @@ from archiver.archive.run import Rules, archive_folders, record_folders
 from archiver.archive.scanned import QuarantineRetry
 from archiver.archive.unrecorded import UnrecordedFiles
 from archiver.config.settings import FilesSettings, Settings
-from archiver.control import RunControl, utc_now, utc_today
+from archiver.control.run import RunControl, utc_now, utc_today
 from archiver.events import Noted, Progress
 from archiver.journal.numbering import RecordedNumbers
 from archiver.journal.recorder import Recorder

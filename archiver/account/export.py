@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 from msgspec import Struct, to_builtins
 
 from archiver.account.archive import Archive
-from archiver.control import RunControl, utc_now
+from archiver.control.run import RunControl, utc_now
 from archiver.errors import ArchiveNotWritable, ConfigError
 from archiver.events import Progress
 from archiver.export.eml import EmlWriter

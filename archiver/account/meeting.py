@@ -18,7 +18,7 @@ from archiver.account.sharing import address_in, mailbox_of
 from archiver.catalog.port import Catalog
 from archiver.config.secrecy import seal
 from archiver.config.settings import DestinationSettings, FilesSettings, Settings
-from archiver.control import RunControl, utc_now
+from archiver.control.run import RunControl, utc_now
 from archiver.destination.port import MailDestination
 from archiver.errors import AuthenticationFailed, BackendError, ConfigError
 from archiver.events import Noted, Progress

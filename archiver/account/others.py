@@ -20,7 +20,7 @@ from archiver.config.fleet.files import Chosen, find_accounts
 from archiver.config.layers import KnownDefaults, defaults_of
 from archiver.config.load import load_account, written_destination
 from archiver.config.settings import Settings
-from archiver.control import RunControl
+from archiver.control.run import RunControl
 from archiver.errors import ArchiverError, ConfigError, IntegrityError
 from archiver.events import Noted
 from archiver.facts.replica import Replica, ReplicaFolder

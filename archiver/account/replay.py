@@ -16,7 +16,7 @@ from archiver.account.servers import destination_of
 from archiver.catalog.port import Catalog
 from archiver.catalog.replicas import PendingMessages
 from archiver.config.settings import Settings
-from archiver.control import RunControl
+from archiver.control.run import RunControl
 from archiver.destination.folder_map.mapping import MapRules
 from archiver.destination.folder_map.replayed import require_all_mail
 from archiver.destination.pace import Pace

@@ -22,7 +22,7 @@ from archiver.account.sharing import address_in
 from archiver.catalog.places import places_of
 from archiver.catalog.port import Catalog
 from archiver.config.settings import DestinationSettings, ServerSettings, Settings
-from archiver.control import RunControl
+from archiver.control.run import RunControl
 from archiver.destination.open import open_destination
 from archiver.destination.pace import Pace
 from archiver.errors import ConfigError, IntegrityError

@@ -12,7 +12,7 @@ from typing import BinaryIO, Protocol
 from msgspec import Struct
 
 from archiver.config.settings import DestinationSettings, FilesSettings, Settings, SourceSettings
-from archiver.control import RunControl
+from archiver.control.run import RunControl
 from archiver.destination.open import open_destination
 from archiver.destination.port import MailDestination
 from archiver.errors import ConfigError

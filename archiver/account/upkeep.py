@@ -8,7 +8,7 @@ from contextlib import ExitStack, closing
 
 from archiver.account.archive import Archive
 from archiver.account.servers import destination_of, source_of
-from archiver.control import RunControl
+from archiver.control.run import RunControl
 from archiver.journal.bucket import journal_key
 from archiver.journal.numbering import RecordedNumbers
 from archiver.journal.recorder import Recorder

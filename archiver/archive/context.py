@@ -10,7 +10,7 @@ from msgspec import Struct
 from archiver.archive.scanned import QuarantineRetry
 from archiver.archive.unrecorded import UnrecordedFiles
 from archiver.catalog.port import Catalog
-from archiver.control import RunControl
+from archiver.control.run import RunControl
 from archiver.journal.recorder import Recorder
 from archiver.mail.model import KnownEpoch, KnownFolder
 from archiver.source.port import MailSource

@@ -20,6 +20,7 @@ from archiver.archive.same_mail import SameMail
 from archiver.archive.scanned import ScannedFolder
 from archiver.archive.uidlist import list_uids
 from archiver.archive.unrecorded import unrecorded_fact
+from archiver.control.waiting import meanwhile
 from archiver.errors import (
     AllRefused,
     BackendError,
@@ -38,7 +39,6 @@ from archiver.mail.model import Fetched, Folder, Listed, Undelivered
 from archiver.mail.uidset import UidSet
 from archiver.mail.unnumbered import require_same_uids
 from archiver.source.port import MailSource
-from archiver.waiting import meanwhile
 
 _ROUNDS_REFUSED = 1  # more of one slice in one run: each blames a few messages
 _ALL_REFUSED_SECONDS = 3600.0  # of a server that gives nothing at all

@@ -24,7 +24,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from functools import cached_property
 
-from archiver.waiting import lock_free_after_fork
+from archiver.control.waiting import lock_free_after_fork
 
 _MARK = b"***"
 _WORD_BELOW = 8

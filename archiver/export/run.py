@@ -13,7 +13,7 @@ from typing import BinaryIO
 from msgspec import Struct, field
 
 from archiver.catalog.port import Catalog
-from archiver.control import RunControl
+from archiver.control.run import RunControl
 from archiver.errors import ArchiveNotWritable, ConfigError, IntegrityError
 from archiver.events import Exported, Planned, Working
 from archiver.export.writer import ExportedFolder, ExportWriter

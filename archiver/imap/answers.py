@@ -11,8 +11,8 @@ import re
 import weakref
 from collections.abc import Mapping, Sequence
 
+from archiver.control.waiting import lock_free_after_fork
 from archiver.imap.tokens import Response, number
-from archiver.waiting import lock_free_after_fork
 
 MOST_BELIEVED = 10_000_000
 """Messages of a folder, whatever its server says: what is counted for each of them has to fit into the memory."""

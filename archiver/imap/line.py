@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from archiver.config.hosts import host_on_the_wire
-from archiver.waiting import OpenSockets, addresses_of
+from archiver.control.waiting import OpenSockets, addresses_of
 
 _open = OpenSockets()
 _cut = False

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import count
 
 from archiver.catalog.port import Catalog
-from archiver.control import utc_now
+from archiver.control.run import utc_now
 from archiver.facts.archive import NumberedFact
 from archiver.journal.recorder import Recorder
 from archiver.mail.model import HIGHEST_UID, FolderNumbering, KnownEpoch, StoredMessage

@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 
 from archiver.config.oauth2 import is_loopback
 from archiver.config.secrecy import keep_secret
-from archiver.waiting import OpenSockets, addresses_of
+from archiver.control.waiting import OpenSockets, addresses_of
 
 _MOST_OCTETS = 1 << 20
 

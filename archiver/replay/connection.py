@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Protocol, TypeVar
 
-from archiver.control import RunControl
+from archiver.control.run import RunControl
 from archiver.destination.port import MailDestination
 from archiver.errors import TemporaryError, Throttled
 from archiver.events import Noted, Slowed

@@ -11,7 +11,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from archiver.catalog.replicas import PendingMessages, Replicas
-from archiver.control import RunControl
+from archiver.control.run import RunControl
 from archiver.destination.pace import Pace
 from archiver.destination.port import MailDestination
 from archiver.destination.rights import RightsRules

@@ -12,8 +12,8 @@ from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from typing import Any, Generic, Protocol, TypeVar
 
+from archiver.control.waiting import lock_free_after_fork
 from archiver.source.port import SourceConnection
-from archiver.waiting import lock_free_after_fork
 
 _SECONDS = 60.0  # after that somebody in between may have dropped it
 

@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from archiver.control import RunControl
+from archiver.control.run import RunControl
 from archiver.errors import (
     AllRefused,
     ConnectionLost,

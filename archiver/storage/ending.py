@@ -16,8 +16,8 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import contextmanager
 from typing import Any
 
+from archiver.control.waiting import OpenSockets
 from archiver.errors import Interrupted
-from archiver.waiting import OpenSockets
 
 _LOOK_SECONDS = 0.1
 _LAST_WORDS_SECONDS = 3.0

@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from archiver.control.waiting import lock_free_after_fork
 from archiver.errors import ArchiveNotWritable, Locked
-from archiver.waiting import lock_free_after_fork
 
 
 class _Held(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from contextlib import closing
 
-from archiver.control import RunControl
+from archiver.control.run import RunControl
 from archiver.events import Planned, Verified
 from archiver.mail.model import Placement
 from archiver.storage.audit import Audited, Looked

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from archiver.control import RunControl
+from archiver.control.run import RunControl
 from archiver.errors import IntegrityError
 from archiver.events import Noted
 from archiver.facts.archive import Fact, HeadersFact, PackedFact, StoredFact

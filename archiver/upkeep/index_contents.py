@@ -9,7 +9,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from archiver.catalog.port import ContentIndex
-from archiver.control import RunControl
+from archiver.control.run import RunControl
 from archiver.errors import IntegrityError
 from archiver.events import Planned, Verified
 from archiver.mail.model import Placement

@@ -8,7 +8,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from archiver.catalog.port import MessageIndex
-from archiver.control import RunControl
+from archiver.control.run import RunControl
 from archiver.errors import IntegrityError
 from archiver.events import Planned, Verified
 from archiver.facts.archive import HeadersFact

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from msgspec import Struct, field
 
 from archiver.catalog.port import Catalog
-from archiver.control import RunControl
+from archiver.control.run import RunControl
 from archiver.errors import BackendError, ConfigError, IntegrityError
 from archiver.events import Planned, Received
 from archiver.journal.recorder import Recorder

@@ -13,7 +13,7 @@ from itertools import islice, zip_longest
 from msgspec import Struct, field
 
 from archiver.catalog.port import Catalog
-from archiver.control import RunControl
+from archiver.control.run import RunControl
 from archiver.errors import IntegrityError
 from archiver.journal.port import Journal
 from archiver.mail.model import Digest, Placement

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from archiver.config.settings import ServerSettings
-from archiver.control import utc_today
+from archiver.control.run import utc_today
 from archiver.errors import worst
 from archiver.mail.counts import counted
 from archiver.report.units import size

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 
-from archiver.control import utc_now
+from archiver.control.run import utc_now
 from archiver.errors import ArchiveNotWritable, ArchiverError, worst
 from pipelines.cli.accounts import Accounts
 from pipelines.failures import foreseen, logged

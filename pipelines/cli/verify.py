@@ -172,7 +172,7 @@ def _verify(settings: Settings, options: VerifyOptions, emit: Emit) -> AccountOu
 def octets_to_read(archive: Archive, sample: float | None, *, deep: bool) -> Callable[[Placement], bool]:
     """Which messages are read: those of a sample, or all, if they are here or `deep` is set."""
     if sample is not None:
-        from archiver.control import utc_now
+        from archiver.control.run import utc_now
 
         return Sample(sample, utc_now()[:10]).takes
     return every if deep or not archive.medium.is_remote else none

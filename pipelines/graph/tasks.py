@@ -21,7 +21,7 @@ from archiver.account.note import Begin
 from archiver.account.replay import ReplayOptions
 from archiver.config.load import load_account
 from archiver.config.settings import ServerSettings, Settings
-from archiver.control import utc_now
+from archiver.control.run import utc_now
 from archiver.events import Event, Linked, Planned, Sent, Stored, Verified, Working
 from archiver.journal.recorder import Recorder
 from archiver.mail.folder_names import printable

@@ -11,7 +11,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from archiver.config.notify import NotifySettings, Occasion
-from archiver.control import utc_now
+from archiver.control.run import utc_now
 from archiver.errors import ArchiverError
 from archiver.mail.counts import counted
 from pipelines.notify.apart import Delivery, deliver_all

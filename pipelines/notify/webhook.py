@@ -13,8 +13,8 @@ from msgspec import Struct
 
 from archiver.config.references import SecretReference
 from archiver.config.secrets import resolve
+from archiver.control.waiting import OpenSockets
 from archiver.login.web import BROKEN, request
-from archiver.waiting import OpenSockets
 from pipelines.notify.channel import SILENT_SECONDS, Undelivered
 from pipelines.notify.notice import Notice, one_line
 

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct, field
 
+from archiver.control.waiting import lock_free_after_fork
 from archiver.events import Exported, Linked, Noted, Planned, Received, Sent, Stored, Verified, Working
 from archiver.mail.counts import counted
 from archiver.mail.folder_names import printable
 from archiver.report.units import size
-from archiver.waiting import lock_free_after_fork
 from pipelines.events import AnyEvent, Began, Ended, Expected, Failed, Important, Named, Waiting, log_line
 from pipelines.show.lines import folder_in, kind_of
 

@@ -21,7 +21,7 @@ from archiver.archive.plan import expected_fetch, plan_run
 from archiver.archive.run import plan_archive
 from archiver.config.load import Settings
 from archiver.config.settings import admin_of
-from archiver.control import utc_today
+from archiver.control.run import utc_today
 from archiver.errors import ArchiverError, ConnectionLost, Where
 from archiver.events import silent
 from archiver.imap.capabilities import ServerFacts

@@ -11,7 +11,7 @@ from contextlib import closing
 
 from archiver.account.account import Account
 from archiver.config.settings import ServerSettings
-from archiver.control import utc_today
+from archiver.control.run import utc_today
 from archiver.errors import ArchiverError, BackendError
 from archiver.facts.query import Query
 from archiver.mail.model import Folder

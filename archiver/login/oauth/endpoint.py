@@ -18,10 +18,10 @@ from urllib.parse import urlencode, urlsplit
 from msgspec import Struct
 
 from archiver.config.secrecy import redacted
+from archiver.control.waiting import token_requests
 from archiver.errors import BackendError, ConnectionRefused, ServerUnavailable, Throttled, Where
 from archiver.login.web import BROKEN, basic, request
 from archiver.mail.folder_names import printable
-from archiver.waiting import token_requests
 
 _SECONDS = 20.0  # without an octet
 _SECONDS_IN_ALL = 60.0

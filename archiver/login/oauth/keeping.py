@@ -21,10 +21,10 @@ from typing import Protocol
 
 from archiver.config.references import TokenPlace
 from archiver.config.secrecy import keep_secret
+from archiver.control.waiting import token_requests
 from archiver.errors import ArchiveNotWritable, ConfigError, ServerUnavailable
 from archiver.login.oauth import tokens
 from archiver.login.oauth.tokens import Token
-from archiver.waiting import token_requests
 
 _ROOM = 64 * 1024  # octets for a token
 _LOOK_SECONDS = 0.05

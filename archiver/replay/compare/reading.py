@@ -12,7 +12,7 @@ from msgspec import Struct, field
 
 from archiver.catalog.places import places_of
 from archiver.catalog.port import Catalog
-from archiver.control import RunControl
+from archiver.control.run import RunControl
 from archiver.destination.port import DestinationReader
 from archiver.errors import FolderNotFound
 from archiver.events import Planned, Verified, Working

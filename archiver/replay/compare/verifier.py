@@ -16,7 +16,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from archiver.catalog.port import Catalog
-from archiver.control import RunControl
+from archiver.control.run import RunControl
 from archiver.destination.port import MailDestination
 from archiver.destination.rights import lacking, normal
 from archiver.facts.access import Rights

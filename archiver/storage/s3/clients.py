@@ -23,9 +23,9 @@ from botocore.exceptions import HTTPClientError, SSLError
 
 from archiver.config.s3 import S3Settings
 from archiver.config.secrecy import keep_secret
+from archiver.control.waiting import lock_free_after_fork
 from archiver.errors import ConfigError
 from archiver.storage.s3.lines import AnswerTooLong, make_cuttable
-from archiver.waiting import lock_free_after_fork
 
 DIGEST = "_digest"
 """A parameter of put_object that is ours alone: the hex SHA-256 that the signature is to hold."""

@@ -17,12 +17,12 @@ from obstore.exceptions import AlreadyExistsError
 from obstore.store import S3Store
 
 from archiver.config.s3 import S3Settings
+from archiver.control.waiting import lock_free_after_fork
 from archiver.mail.model import Digest
 from archiver.storage.bucket.object_settings import CustomerKey, fast_put
 from archiver.storage.bucket.port import Octets, Purpose
 from archiver.storage.s3.bucket import BotoBucket
 from archiver.storage.s3.clients import credentials_of
-from archiver.waiting import lock_free_after_fork
 
 _AT_MOST = 4 << 20  # larger objects are streamed, for which boto3 is as fast
 _AS_IT_IS = re.compile(r"(?!\.\.?(/|$))[^/\x00-\x1f\x7f]+(/(?!\.\.?(/|$))[^/\x00-\x1f\x7f]+)*")

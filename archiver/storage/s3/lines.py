@@ -25,8 +25,8 @@ from botocore.exceptions import BotoCoreError
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 from urllib3.response import HTTPResponse
 
+from archiver.control.waiting import addresses_of
 from archiver.storage import ending
-from archiver.waiting import addresses_of
 
 _LARGEST_ANSWER = 16 << 20  # a list of a thousand keys, each at its longest, has a quarter of that
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 from msgspec.structs import replace
 
-from archiver.control import RunControl
+from archiver.control.run import RunControl
 from archiver.destination.port import MailDestination
 from archiver.errors import ConnectionLost, TemporaryError, Throttled
 from archiver.replay.connection import DestinationConnection
