@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from archiver import control
+from archiver.control import run as control
 from archiver.source.imap import ImapSource
 from tests.servers.dovecot import Dovecot
 from tests.servers.logins import login_at, spool_in

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from archiver import waiting
+from archiver.control import waiting
 from archiver.imap import line
 from archiver.imap.line import OCTETS_A_MINUTE, Line, TooSlow
 
