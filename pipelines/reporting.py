@@ -16,9 +16,10 @@ from msgspec.structs import replace
 from archiver.account.account import Account
 from archiver.account.archive import Archive
 from archiver.archive.plan import plan_run
+from archiver.config.age import day_of
 from archiver.config.secrecy import redacted
 from archiver.config.settings import FilesSettings, Settings, admin_of
-from archiver.control.run import utc_now
+from archiver.control.run import utc_now, utc_today
 from archiver.errors import (
     ArchiveMissing,
     ArchiveNotWritable,
@@ -29,6 +30,7 @@ from archiver.errors import (
     Locked,
     Throttled,
 )
+from archiver.events import Noted
 from archiver.facts.replica import Refused, ReplicaTally
 from archiver.mail.folder_names import decode_name, folder_path, printable
 from archiver.mail.model import Listed, Plan, Quarantined, Tally
@@ -62,6 +64,7 @@ from archiver.report.notices import (
     unnumbered_notices,
     window_notices,
 )
+from archiver.report.pruning import prune_reports
 from archiver.storage.files import Writing, make_directories, sync_paths
 from pipelines.events import Ended, emit
 from pipelines.failures import with_file
@@ -72,6 +75,7 @@ from pipelines.results import (
     renewed_from_json,
     replay_from_json,
 )
+from pipelines.stop import STOP
 
 if TYPE_CHECKING:
     from archiver.replay.run import ReplayResult
@@ -123,6 +127,23 @@ def report_run(
         raise
     archive.catalog.ledger.finish(run_id, report.status, report.exit_code, report.finished)
     emit(archive.settings.account, Ended(report.exit_code, str(path)))
+    if error is None:
+        _prune(archive)
+
+
+def _prune(archive: Archive) -> None:
+    """Remove old reports, if the account file says when; what goes wrong harms no run."""
+    keep = archive.settings.reports.keep
+    if keep is None:
+        return
+    before = day_of(keep, utc_today()).isoformat()
+    try:
+        prune_reports(archive.reports, archive.catalog.ledger, before=before, at=utc_now(), check_stop=STOP.check)
+    except Interrupted:
+        pass  # the next run goes on
+    except (OSError, ArchiverError) as error:
+        text = f"old reports in {archive.reports} are not removed: {printable(str(error))}"
+        emit(archive.settings.account, Noted(text))
 
 
 def _end_row(archive: Archive, run_id: str, error: BaseException | None) -> None:

@@ -267,7 +267,18 @@ class ContentExtension(Protocol):
         """Remove what these messages say; durable on return, fine if they are not there."""
 
 
-class RunLedger(Protocol):
+class ReportLedger(Protocol):
+    """Which runs have reports that may go."""
+
+    def old_reports(self, before: str) -> Sequence[str]:
+        """The runs that ended well before that moment and whose reports are not known to be gone, without the last
+        run that ended well."""
+
+    def forget_reports(self, runs: Sequence[str], at: str) -> None:
+        """Record that the reports of these runs are gone."""
+
+
+class RunLedger(ReportLedger, Protocol):
     """The list of runs and their completed steps. It is part of the catalog, but not of the archive's facts."""
 
     def begun_by(self) -> str | None:

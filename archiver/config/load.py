@@ -108,6 +108,7 @@ def settings_of(file: Path, over: Tree, defaults: Defaults) -> Settings:
         replay=checked.replay,
         search=checked.search,
         notify=checked.notify,
+        reports=checked.reports,
         metrics=checked.metrics,
         warnings=tuple(_all_warnings(checked)),
     )

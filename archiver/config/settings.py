@@ -301,6 +301,12 @@ class SearchRules(Table, frozen=True, kw_only=True):
     index: Literal["headers", "text"] = "headers"
 
 
+class ReportRules(Table, frozen=True, kw_only=True):
+    """How long reports of runs that ended well are kept; None: for ever."""
+
+    keep: Annotated[str, checked_age] | None = None
+
+
 class AccountFile(Table, frozen=True, kw_only=True):
     """An account file merged with its defaults."""
 
@@ -311,6 +317,7 @@ class AccountFile(Table, frozen=True, kw_only=True):
     messages: MessageRules = MessageRules()
     replay: ReplayRules = ReplayRules()
     search: SearchRules = SearchRules()
+    reports: ReportRules = ReportRules()
     notify: NotifySettings = NotifySettings()
     metrics: MetricsSettings = MetricsSettings()
 
@@ -327,6 +334,7 @@ TABLES: Mapping[str, type[Table]] = {
     "messages": MessageRules,
     "replay": ReplayRules,
     "search": SearchRules,
+    "reports": ReportRules,
     "notify": NotifySettings,
     "notify.mail": MailSettings,
     "metrics": MetricsSettings,
@@ -345,6 +353,7 @@ class Settings(Struct, frozen=True):
     destination: DestinationSettings | None
     replay: ReplayRules
     search: SearchRules = SearchRules()
+    reports: ReportRules = ReportRules()
     notify: NotifySettings = NotifySettings()
     metrics: MetricsSettings = MetricsSettings()
     warnings: tuple[str, ...] = ()

@@ -274,6 +274,10 @@ $oauth2_there
 # index = "headers"                       # "text": `archiver search` also finds what messages say and attachments;
 #                                         # after each run what is new is read for that (bodies.sqlite)
 
+[reports]
+# keep = "90d"                            # reports of runs that ended well are removed when they are older, but the
+#                                         # last one; those of runs that failed or were incomplete stay
+
 # Who gets to know how a run ended; mostly in defaults.toml. `archiver check --notify` tries it.
 #[notify]
 #on = ["failure"]                         # and "change": complete after a failure, or the reverse; "digest": all

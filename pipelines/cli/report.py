@@ -113,6 +113,8 @@ def _path(settings: Settings, run_id: str | None) -> Path:
         path = runs / run_id / "report.json"
         if not path.is_file():
             hint = f"`archiver status {settings.file} --runs` lists all runs"
+            if (keep := settings.reports.keep) is not None:
+                hint += f'; reports of those that ended well are kept for a time ([reports] keep = "{keep}")'
             raise ConfigError(str(runs), [f"there is no report of the run {run_id}"], hint=hint)
         return path
     try:

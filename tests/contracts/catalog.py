@@ -679,6 +679,27 @@ class CatalogContract:
 
         assert list(ledger.runs()) == [("R1", AT, LATER, "complete", 0)]
 
+    def test_reports_that_may_go_are_of_runs_that_ended_well_and_not_the_last_of_them(
+        self, catalog: Catalog
+    ) -> None:
+        ledger = catalog.ledger
+        for run, status, code, day in (
+            ("well", "complete", 0, 1), ("badly", "incomplete", 3, 2), ("late", "complete", 0, 20),
+            ("not at all", "failed", 5, 3), ("last", "complete", 0, 4), ("badly again", "failed", 1, 5),
+        ):  # fmt: skip
+            ledger.begin(run, f"2026-11-{day:02}T01:00:00Z")
+            ledger.finish(run, status, code, f"2026-11-{day:02}T02:00:00Z")
+        ledger.begin("killed", "2026-11-06T01:00:00Z")
+
+        assert list(ledger.old_reports("2026-11-01")) == []
+        assert list(ledger.old_reports("2026-11-10")) == ["well"]
+        assert list(ledger.old_reports("2027-01-01")) == ["well", "late"]
+
+        ledger.forget_reports(["well"], LATER)
+        assert list(ledger.old_reports("2027-01-01")) == ["late"]
+        ledger.finish("well", "complete", 0, "2026-11-30T02:00:00Z")  # the same name was given again
+        assert list(ledger.old_reports("2027-01-01")) == ["well", "late"]
+
     def test_steps_that_are_done(self, catalog: Catalog) -> None:
         ledger = catalog.ledger
         ledger.complete_step("R1", "archive", '{"a": 1}', AT)

@@ -25,8 +25,9 @@ class SqlRunLedger:
             connection.execute("INSERT INTO run (run, started) VALUES (?, ?) ON CONFLICT DO NOTHING", (run, at))
 
     def finish(self, run: str, status: str, exit_code: int, at: str) -> None:
-        """Record that a run ended; a later call for the same run replaces this."""
+        """Record that a run ended, and has a report; a later call for the same run replaces this."""
         with self._database.writing() as connection:
+            connection.execute("DELETE FROM step WHERE run = ? AND step = ?", (run, _PRUNED))
             connection.execute(_FINISH, {"run": run, "status": status, "exit_code": exit_code, "at": at})
 
     def runs(self) -> Sequence[tuple[str, str, str | None, str | None, int | None]]:
@@ -55,6 +56,28 @@ class SqlRunLedger:
             row = connection.execute(done, (run, step)).fetchone()
         return None if row is None else row[0]
 
+    def old_reports(self, before: str) -> Sequence[str]:
+        """The runs that ended well before that moment and whose reports are not known to be gone, in the order in
+        which they were recorded; without the last one that ended well, whatever its clock said."""
+        with self._database.reading() as connection:
+            return [run for (run,) in connection.execute(_OLD_REPORTS, (before, _PRUNED))]
+
+    def forget_reports(self, runs: Sequence[str], at: str) -> None:
+        """Record that the reports of these runs are gone."""
+        with self._database.writing() as connection:
+            connection.executemany(_COMPLETE, [(run, _PRUNED, "", at, None) for run in runs])
+
+
+_PRUNED = "report removed"
+
+_WELL = "status = 'complete' AND exit_code = 0"
+_OLD_REPORTS = f"""
+SELECT run FROM run
+WHERE {_WELL} AND finished < ?
+  AND rowid < (SELECT max(rowid) FROM run WHERE {_WELL})
+  AND NOT EXISTS (SELECT 1 FROM step WHERE step.run = run.run AND step.step = ?)
+ORDER BY run.rowid
+"""
 
 _FINISH = """
 INSERT INTO run (run, started, finished, status, exit_code) VALUES (:run, :at, :at, :status, :exit_code)
