@@ -31,6 +31,7 @@ from archiver.facts.replica import (
     RestorePlace,
     RestoreTally,
     UnknownMessage,
+    Watch,
 )
 from archiver.mail.model import Digest
 
@@ -220,6 +221,10 @@ class PendingMessages(Protocol):
 
     def intents(self, target: int) -> Sequence[Intent]:
         """Messages whose APPEND has an unknown outcome, by epoch and UID."""
+
+    def watched(self, target: int, watch: Watch) -> Watch:
+        """Since when the folder is watched for messages whose APPEND has an unknown outcome: since `watch`, which
+        is recorded, or since an earlier one by the same clock, unless a message was about to be sent after it."""
 
     def refused(self, destination: int, *, vanished: bool = False) -> Sequence[Refused]:
         """Messages that were refused by the folder that theirs is mapped to now. `vanished` includes those that are

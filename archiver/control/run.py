@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from functools import lru_cache
+from pathlib import Path
 
 from msgspec import Struct
 
@@ -25,6 +26,17 @@ def utc_today() -> date:
 @lru_cache(maxsize=1)  # called for every message, and the same for thousands of them
 def _utc(second: int) -> str:
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@lru_cache(maxsize=1)
+def monotonic_clock() -> str | None:
+    """The clock that `time.monotonic` reads here: two processes that name the same one may compare what they read.
+    It is another one after each boot. None if that is not known."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+        return f"{boot} {Path('/proc/self/ns/time').stat().st_ino}"
+    except OSError:  # not Linux
+        return None
 
 
 def _never() -> None:

@@ -207,6 +207,13 @@ class Intent(Struct, frozen=True):
     at: str
 
 
+class Watch(Struct, frozen=True):
+    """Since when a folder is watched for what a run before that one was sending: `began` on that `clock`."""
+
+    clock: str
+    began: float
+
+
 class Attempt(Struct, frozen=True):
     """A message that was taken for unsent `times` times and has a replica now. If another one of it comes late,
     that has at least the UID `uidnext`, one of `sizes`, and, if the destination keeps dates (`dated`), the

@@ -12,7 +12,7 @@ from archiver.catalog.port import Catalog
 from archiver.catalog.replicas import PendingMessages
 from archiver.facts.archive import VanishedFact
 from archiver.facts.destination import IntentFact, RemovedFact, TargetFact, UnsentFact
-from archiver.facts.replica import Intent, MessageKey, Outgoing, Refused
+from archiver.facts.replica import Intent, MessageKey, Outgoing, Refused, Watch
 from tests.contracts.catalog import AT, LATER, apply, stored
 from tests.contracts.replicas import ACCOUNT, NONE, SECOND_EPOCH, about, copied, keys, outgoing, refused
 from tests.stored_messages import altered
@@ -73,6 +73,20 @@ class PendingContract:
         assert pending.without_equal([2], [1]) == {2: 2}
         assert pending.without_equal([1, 2], [1, 2]) == pending.without_equal([], [1]) == {}
         assert pending.without_equal([1], []) == {1: 3}
+
+    def test_a_watch_lasts_until_something_is_sent(self, catalog: Catalog, pending: PendingMessages) -> None:
+        """By one clock, and for each folder by itself."""
+        apply(catalog, *ACCOUNT, stored(1))
+        watched = pending.watched
+        first, later = Watch("a boot", 7.5), Watch("a boot", 99.25)
+
+        assert [watched(1, each) for each in (first, later, later)] == [first] * 3
+        assert watched(2, later) == later
+        apply(catalog, IntentFact(1, 3, ((1, 1),), AT))
+        assert watched(1, later) == later
+        assert watched(1, first) == first  # the clock went back
+        assert watched(1, Watch("another boot", 9.0)) == Watch("another boot", 9.0)
+        assert watched(1, later) == later
 
     def test_a_copy_in_another_target_is_none_here(self, catalog: Catalog, pending: PendingMessages) -> None:
         apply(catalog, *ACCOUNT, stored(1), copied(1, target=2))

@@ -15,6 +15,7 @@ import pytest
 
 from archiver.replay import deletions
 from archiver.replay.send import twins
+from pipelines.stop import STOP
 from tests.accounts import RunResult, mail, run
 from tests.faults.attempts import to_the_end
 from tests.faults.replays import SMALL_BATCHES, migration, settle_within
@@ -174,6 +175,32 @@ class TestAnAnswerThatComesLate:
         slow.replay()
         assert slow.twice() == 0
 
+    def test_and_the_next_one_while_it_waited(
+        self, start: Callable[..., Slow], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The third waits for the rest of that time, not again for all of it; after something new was sent, it
+        would be."""
+        slow = start(5, None, destination__read_timeout=2.0)
+
+        def late(_line: bytes, _tag: bytes, session: Session) -> End:
+            threading.Timer(2.0, session.writing.store, [session.appended]).start()
+            return STALL
+
+        slow.there.on(b"APPEND", late, times=1)
+        for killed in (KILLED, KILLED_WAITING):
+            program = ("-c", killed + SMALL_BATCHES[1])
+            assert to_the_end(slow.config, program=program, verb="replay").exit_code == -signal.SIGKILL
+        pause, paused = STOP.pause, []
+
+        def noted(seconds: float) -> None:
+            paused.append(seconds)
+            pause(seconds)
+
+        monkeypatch.setattr(STOP, "pause", noted)
+        slow.replay()
+        assert slow.twice() == 0
+        assert sum(paused) <= 2.0 + 0.2 - 1.0
+
 
 KILLED = """
 import os, signal
@@ -183,6 +210,14 @@ def killed(self, letters):
     begin(self, letters)
     os.kill(os.getpid(), signal.SIGKILL)
 ImapDestination.begin_append = killed
+"""
+KILLED_WAITING = """
+import os, signal, time
+from pipelines.stop import STOP
+def killed(seconds):
+    time.sleep(1.0)
+    os.kill(os.getpid(), signal.SIGKILL)
+STOP.pause = killed
 """
 
 

@@ -18,7 +18,8 @@ from archiver.mail.model import Frame, Headers
 from tests.contracts.catalog import AT, FIRST, INBOX, SEEN, apply, digest_of, stored
 from tests.contracts.replicas import ACCOUNT, HERE, THERE, copied
 
-_OF_RESTORES = {"restore", "restore_place"}
+_OF_WATCHES = {"watch"}
+_OF_RESTORES = {"restore", "restore_place", *_OF_WATCHES}
 _OF_ACCESS = {"rights", "annotations", "granted", *_OF_RESTORES}
 _OF_LABELS = {"label_change", *_OF_ACCESS}
 _OF_NAMES = {"numbering", "name", *_OF_LABELS}
@@ -37,6 +38,7 @@ LATER_TABLES = {
     9: _OF_LABELS,
     10: _OF_ACCESS,
     11: _OF_RESTORES,
+    12: _OF_WATCHES,
 }
 """The tables that a catalog of a version does not have yet."""
 

@@ -109,6 +109,11 @@ def _add_restores(connection: sqlite3.Connection) -> None:
     _create(connection, "restore_place", "restore")
 
 
+def _add_watches(connection: sqlite3.Connection) -> None:
+    """Version 13: since when folders are watched for what a killed run was sending."""
+    _create(connection, "watch")
+
+
 def _name(connection: sqlite3.Connection) -> None:
     """Give the catalog a name of its own: what is derived from it knows it by that."""
     connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('catalog', lower(hex(randomblob(16))))")
@@ -135,6 +140,7 @@ MIGRATIONS: Sequence[Migration] = (
     _add_labels,
     _add_access,
     _add_restores,
+    _add_watches,
 )
 """How version 1 becomes 2, 2 becomes 3, and so on. A new catalog is made from the tables above at once, so a
 migration has to leave an older one just like them."""

@@ -1,7 +1,7 @@
 """The tables of a catalog.
 
-All tables except `run` and `step` can be derived from the journal. Names are those of the facts; times are the
-facts' ISO texts; sets of flags and paths are JSON, so that any text from a server is kept exactly. A table
+All tables except `run`, `step` and `watch` can be derived from the journal. Names are those of the facts; times are
+the facts' ISO texts; sets of flags and paths are JSON, so that any text from a server is kept exactly. A table
 `WITHOUT ROWID` is one B-tree, in the order in which it is read.
 
 folder.gone_at      since when it has no mail at the source, because it is no longer listed or cannot be opened;
@@ -324,6 +324,12 @@ CREATE TABLE intent (
     at TEXT NOT NULL,
     PRIMARY KEY (target, epoch, uid),
     FOREIGN KEY(target) REFERENCES target (number)
+);
+CREATE TABLE watch (
+    target BIGINT NOT NULL,
+    clock TEXT NOT NULL,
+    began FLOAT NOT NULL,
+    PRIMARY KEY (target)
 );
 CREATE TABLE refusal (
     epoch BIGINT NOT NULL,

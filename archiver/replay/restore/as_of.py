@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from archiver.catalog.places import places_of
 from archiver.catalog.port import Catalog
 from archiver.catalog.replicas import PendingMessages
-from archiver.facts.replica import Intent, MessageKey, Outgoing, Refused, Replica
+from archiver.facts.replica import Intent, MessageKey, Outgoing, Refused, Replica, Watch
 from archiver.mail.model import Digest
 
 _BATCH = 500
@@ -73,6 +73,10 @@ class PastPending(Struct):
             replace(each, outgoing=replace(each.outgoing, followed=each.outgoing.placement.flags))
             for each in self._now.intents(folder)
         ]
+
+    def watched(self, folder: int, watch: Watch) -> Watch:
+        """Since when the folder is watched for what an earlier run was sending."""
+        return self._now.watched(folder, watch)
 
     def refused(self, destination: int, *, vanished: bool = False) -> Sequence[Refused]:
         """Messages that were there then and were refused."""

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from msgspec.structs import replace
 
 from archiver.catalog.replicas import PendingMessages, Restores
-from archiver.facts.replica import Intent, MessageKey, Outgoing, Refused, Replica
+from archiver.facts.replica import Intent, MessageKey, Outgoing, Refused, Replica, Watch
 
 
 class ChosenPending:
@@ -50,6 +50,10 @@ class ChosenPending:
             replace(each, outgoing=self._by_key.get(each.outgoing.key) or _asked_before(each.outgoing))
             for each in self._now.intents(target)
         ]
+
+    def watched(self, target: int, watch: Watch) -> Watch:
+        """Since when the folder is watched for what an earlier run was sending."""
+        return self._now.watched(target, watch)
 
     def refused(self, destination: int, *, vanished: bool = False) -> Sequence[Refused]:
         """Chosen messages that were refused."""

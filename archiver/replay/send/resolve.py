@@ -11,13 +11,14 @@ from collections.abc import Collection, Sequence
 
 from msgspec import Struct, field
 
+from archiver.control.run import monotonic_clock
 from archiver.destination.pace import pauses
 from archiver.destination.port import Appender
 from archiver.errors import ConnectionLost, TemporaryError, Unanswered
 from archiver.events import Noted
 from archiver.facts.archive import Fact
 from archiver.facts.destination import CopiedFact, IntentFact, RefusedFact, UnsentFact
-from archiver.facts.replica import Intent, MessageKey, Outgoing, SelectedFolder
+from archiver.facts.replica import Intent, MessageKey, Outgoing, SelectedFolder, Watch
 from archiver.mail.content import internaldate_seconds, same_moment
 from archiver.mail.flags import respelled
 from archiver.mail.model import Flags
@@ -74,7 +75,8 @@ class IntentResolver(Struct):
         # this one began, perhaps in the middle of a silence.
         until = self.job.watch_until
         if not self.job.resolved:
-            until = max(until, self.context.began + AGAIN * self.context.pace.limit + ARRIVAL_SECONDS)
+            began = self._watched_since(folder) if left else self.context.began
+            until = max(until, began + AGAIN * self.context.pace.limit + ARRIVAL_SECONDS)
         if self._delay:
             until = max(until, self._later())
         waits = pauses(until - time.monotonic())
@@ -90,6 +92,14 @@ class IntentResolver(Struct):
         self._give_up_on(folder, left)
         self.job.resolved = True
         return opened
+
+    def _watched_since(self, folder: JobFolder) -> float:
+        """When the first run began after the one that sent something here. If that one was ended while it watched
+        the folder, and nothing was sent since, its time counts for this one."""
+        began, clock = self.context.began, monotonic_clock()
+        if clock is None:
+            return began
+        return self.context.pending.watched(folder.number, Watch(clock, began)).began
 
     def _later(self) -> float:
         """Until when to look for the rest after something was found. If that came late, for as long again as it

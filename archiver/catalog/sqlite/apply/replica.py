@@ -72,6 +72,8 @@ _UPSERT_INTENT = upsert(
 def _intents(connection: sqlite3.Connection, _segment: Segment, facts: Sequence[IntentFact]) -> None:
     rows = [(fact.target, epoch, uid, fact.uidnext, fact.at) for fact in facts for epoch, uid in fact.messages]
     connection.executemany(_UPSERT_INTENT, rows)
+    # NOTE: what is sent now may arrive later than what the folder was watched for.
+    connection.executemany("DELETE FROM watch WHERE target = ?", {(fact.target,) for fact in facts})
 
 
 _END_INTENT = f"DELETE FROM intent WHERE {_THIS_MESSAGE}"

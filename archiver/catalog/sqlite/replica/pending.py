@@ -17,7 +17,7 @@ from archiver.catalog.sqlite.replica.queries import (
     refused_of,
     replicas,
 )
-from archiver.facts.replica import Intent, MessageKey, Outgoing, Refused, Replica
+from archiver.facts.replica import Intent, MessageKey, Outgoing, Refused, Replica, Watch
 
 _COUNT = "SELECT count(*), coalesce(sum(message.size), 0) FROM"
 _EPOCHS = f"SELECT number FROM epoch WHERE folder IN {any_of('folders')} AND number >= :first ORDER BY number"
@@ -90,6 +90,16 @@ class SqlPendingMessages:
         with self._database.reading() as connection:
             rows = connection.execute(_INTENTS, {"target": target})
             return [Intent(outgoing_of(row[2:], sets), row[0], row[1]) for row in rows]
+
+    def watched(self, target: int, watch: Watch) -> Watch:
+        """Since when the folder is watched for messages whose APPEND has an unknown outcome: since `watch`, which
+        is recorded, or since an earlier one by the same clock, unless a message was about to be sent after it."""
+        with self._database.writing() as connection:
+            row = connection.execute("SELECT clock, began FROM watch WHERE target = ?", (target,)).fetchone()
+            if row is not None and row[0] == watch.clock and row[1] <= watch.began:
+                return Watch(*row)
+            connection.execute("INSERT OR REPLACE INTO watch VALUES (?, ?, ?)", (target, watch.clock, watch.began))
+            return watch
 
     def refused(self, destination: int, *, vanished: bool = False) -> Sequence[Refused]:
         """Messages that were refused by the folder that theirs is mapped to now. `vanished` includes those that are
