@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
+from archiver.catalog.keeping import Keeping
 from archiver.catalog.replicas import Replicas
 from archiver.facts.archive import ArchiveFact, Segment
 from archiver.facts.query import Found, Query, Unindexed
@@ -97,9 +98,8 @@ class Claims(Protocol):
         """The destinations (host, user) where the account fills a folder of that name, or did so before."""
 
 
-class Catalog(Protocol):
-    """The facts in queryable form; only `apply` adds facts. The catalog is opened by the first call, in whichever
-    thread or forked child makes it, and again after `close`."""
+class AppliedSegments(Protocol):
+    """How facts get into a catalog: by segments of the journal, in their order."""
 
     def last_segment(self) -> tuple[int, Digest]:
         """Number and digest of the newest applied segment; (0, "") if there is none."""
@@ -114,6 +114,11 @@ class Catalog(Protocol):
 
     def close(self) -> None:
         """Close it; may be called twice."""
+
+
+class Catalog(AppliedSegments, Protocol):
+    """The facts in queryable form; only `apply` adds facts. The catalog is opened by the first call, in whichever
+    thread or forked child makes it, and again after `close`."""
 
     @property
     def account(self) -> CatalogAccount:
@@ -134,6 +139,10 @@ class Catalog(Protocol):
     @property
     def replicas(self) -> Replicas:
         """What destinations hold from the archive."""
+
+    @property
+    def keeping(self) -> Keeping:
+        """What must be kept."""
 
 
 class CatalogAccount(Protocol):

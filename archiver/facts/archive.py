@@ -37,6 +37,7 @@ from archiver.facts.destination import (
     TwinFact,
     UnsentFact,
 )
+from archiver.facts.keeping import HoldEndedFact, HoldFact
 from archiver.mail.folder_names import is_directory
 from archiver.mail.model import Digest, Flags, Headers, Labels, Signed, StoredMessage
 
@@ -263,6 +264,8 @@ Fact = Union[  # noqa: UP007 - a runtime value, iterated below
     RightsFact,
     AnnotationsFact,
     GrantedFact,
+    HoldFact,
+    HoldEndedFact,
 ]
 
 

@@ -16,9 +16,13 @@ from typing import Any
 from archiver.errors import ConfigError, IntegrityError
 from archiver.facts.archive import Fact, Segment
 from archiver.facts.codec import fact_from_json, fact_to_json
+from archiver.facts.keeping import HoldEndedFact, HoldFact
 from archiver.mail.model import Digest
 
-FORMAT = "archiver-journal/1"
+FORMAT = "archiver-journal/2"
+_FIRST_FORMAT = "archiver-journal/1"
+#: A segment with one of these has the newer format: a program that does not know them must stop at it.
+_OF_NEWER_FORMAT = (HoldFact, HoldEndedFact)
 RESTORE = "restore the journal from a backup"
 
 _MOST_OCTETS = 256 << 20  # unpacked; a thousand messages with the longest headers take less than 10 MB
@@ -36,7 +40,8 @@ def segment_of(
     if not _RUN.fullmatch(run):
         raise ConfigError("run id", [f"{run!r}: use letters, digits and . _ : + - only, at most 100"])
     number, previous = after[0] + 1, after[1]
-    header: dict[str, object] = {"format": FORMAT, "number": number, "run": run, "previous": previous}
+    form = FORMAT if any(isinstance(fact, _OF_NEWER_FORMAT) for fact in facts) else _FIRST_FORMAT
+    header: dict[str, object] = {"format": form, "number": number, "run": run, "previous": previous}
     if fence is not None:
         header["fence"] = fence
     lines = "\n".join([json.dumps(header), *map(fact_to_json, facts), ""])
@@ -118,7 +123,7 @@ def _unpacked(octets: bytes) -> bytes:
 # or as a truth value is damage. The codec of facts does not check types, and the reader of records converts them.
 def _of_header(where: str, header: dict[str, Any], number: int) -> tuple[str, Digest, int | None]:
     form, run, fence = header["format"], header["run"], header.get("fence")
-    if form != FORMAT:
+    if form not in (FORMAT, _FIRST_FORMAT):
         raise _other_format(where, form)
     if header["number"] != number or not isinstance(run, str) or not _RUN.fullmatch(run):
         raise ValueError("its header does not agree with its name")

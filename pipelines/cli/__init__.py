@@ -12,6 +12,7 @@ answers       what `init` knows about an account
 from_csv      account files in numbers, for `init`
 new_files     what `init` writes of them, and what is there already
 references    how `search`, `show` and `restore` name a message
+holds         holds for people and as JSON, and the reasons that are given for them
 restored      what `restore` did, for people and as JSON
 indexing      what messages say, read into the index of contents
 matching      the options that say which messages are meant
@@ -22,5 +23,6 @@ init  login  check  demo                   before the first run
 run  archive  replay  retry                a run and its steps; run shows all of them
 status  report                             what archives hold, what a run did
 search  show  restore  export  import      messages found, shown, given back, taken out, added
+hold  release                              messages that nothing may take away
 verify  repair  gc  rebuild                archives proved, repaired, cleaned up, indexed again
 """

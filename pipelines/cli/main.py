@@ -107,6 +107,8 @@ VERBS: Mapping[str, str] = {
     "search": "Find messages by sender, subject, date, size, flags.",
     "show": "Show one message: its header, its path, its parts, its exact bytes.",
     "restore": "Put messages back into a mailbox, each once.",
+    "hold": "Forbid that messages are forgotten or pruned.",
+    "release": "End a hold.",
     "verify": "Check that every message is there, byte for byte; at the destination, too.",
     "repair": "Fetch again what is missing or damaged in the archive.",
     "retry": "Try quarantined messages again, or accept their loss.",

@@ -21,7 +21,9 @@ from archiver.report.document import (
 )
 from archiver.report.notices import gone_notices, unnumbered_notices, window_notices
 from archiver.report.units import size
+from archiver.upkeep.holds import active_holds
 from pipelines.cli.accounts import finish, load_accounts
+from pipelines.cli.holds import hold_to_record, hold_words
 from pipelines.cli.options import configs_argument, output_options, terminal_of
 from pipelines.failures import with_file
 from pipelines.outcome import AccountOutcome, look_up_each
@@ -139,6 +141,7 @@ def _held(archive: Archive) -> AccountOutcome[Fields]:
         "sharing": _sharing(archive),
         "destination": there,
         "restored": [_restored(each) for each in restored],
+        "holds": [hold_to_record(each) for each in active_holds(catalog.keeping)],
         "runs": [
             dict(zip(("run", "started", "finished", "status", "exit_code"), row, strict=True))
             | {"reason": _reason(archive, row[0]) if row is runs[-1] and row[3] != "complete" else None}
@@ -318,6 +321,8 @@ def _show(result: Fields, terminal: Terminal, *, runs: bool) -> None:
         out.say(words)
     for each in result["restored"]:
         out.say(_restored_words(each), "yellow" if each["waiting"] or each["refused"] else None)
+    for each in result["holds"]:
+        out.say(f"hold {each['number']}: {hold_words(each)}", "yellow")
     if result["runs"]:
         last = result["runs"][0]
         out.say(f"last run {_last_run(last)}")

@@ -476,10 +476,10 @@ class TestArchives:
         run(config)
         oldest = archive_of(config) / "journal" / journal_files(archive_of(config))[0]
         lines = gzip.decompress(oldest.read_bytes())
-        oldest.write_bytes(gzip.compress(lines.replace(b"archiver-journal/1", b"archiver-journal/2")))
+        oldest.write_bytes(gzip.compress(lines.replace(b"archiver-journal/1", b"archiver-journal/3")))
         for catalog in archive_of(config).glob("catalog.sqlite*"):
             catalog.unlink()
-        fails(config, 2, f"{oldest}: ", "archiver-journal/2", "; install a mail-archiver that knows")
+        fails(config, 2, f"{oldest}: ", "archiver-journal/3", "; install a mail-archiver that knows")
 
     def test_bytes_that_are_gone(self, server: ScriptedServer, tmp_path: Path) -> None:
         """A run that does not need them does not look for them; `verify` does."""

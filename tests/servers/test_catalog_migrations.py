@@ -18,7 +18,8 @@ from archiver.mail.model import Frame, Headers
 from tests.contracts.catalog import AT, FIRST, INBOX, SEEN, apply, digest_of, stored
 from tests.contracts.replicas import ACCOUNT, HERE, THERE, copied
 
-_OF_WATCHES = {"watch"}
+_OF_HOLDS = {"hold"}
+_OF_WATCHES = {"watch", *_OF_HOLDS}
 _OF_RESTORES = {"restore", "restore_place", *_OF_WATCHES}
 _OF_ACCESS = {"rights", "annotations", "granted", *_OF_RESTORES}
 _OF_LABELS = {"label_change", *_OF_ACCESS}
@@ -39,6 +40,7 @@ LATER_TABLES = {
     10: _OF_ACCESS,
     11: _OF_RESTORES,
     12: _OF_WATCHES,
+    13: _OF_HOLDS,
 }
 """The tables that a catalog of a version does not have yet."""
 

@@ -215,7 +215,7 @@ def without_anything(lines: list[str]) -> list[str]:
 
 
 def of_a_newer_format(lines: list[str]) -> list[str]:
-    return [lines[0].replace("journal/1", "journal/2"), *lines[1:]]
+    return [lines[0].replace("journal/1", "journal/3"), *lines[1:]]
 
 
 def with_a_broken_line(lines: list[str]) -> list[str]:
@@ -262,7 +262,7 @@ def test_damage_is_noticed(journal: FileJournal, directory: Path, damage: Callab
 def test_a_newer_format_is_not_damage(journal: FileJournal, directory: Path) -> None:
     segments = filled(journal)
     rewritten(of_a_newer_format)(directory / segments[1].name)
-    with pytest.raises(ConfigError, match=r"archiver-journal/2.*; install a mail-archiver that knows"):
+    with pytest.raises(ConfigError, match=r"archiver-journal/3.*; install a mail-archiver that knows"):
         list(journal.read(NOTHING))
 
 

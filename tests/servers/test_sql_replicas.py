@@ -13,6 +13,7 @@ from archiver.facts.archive import Fact
 from archiver.journal.files import FileJournal
 from archiver.mail.model import Digest
 from tests.contracts.catalog import SEEN, following, stored
+from tests.contracts.keeping import KeepingContract
 from tests.contracts.pending import PendingContract
 from tests.contracts.replicas import ACCOUNT, ReplicasContract, SharingContract, copied, everything, refused
 from tests.contracts.restores import RestoresContract
@@ -104,3 +105,7 @@ def test_a_catalog_rebuilt_from_the_journal_is_the_same(
         rebuilt.apply(segment)
 
     assert everything(rebuilt) == everything(catalog)
+
+
+class TestSqlKeeping(KeepingContract):
+    """What must be kept is read from the same tables."""

@@ -10,7 +10,7 @@ migrations      how an older catalog becomes a newer one
 apply           what each fact changes in the tables
 reading         rows of messages converted to values
 replica         what is known about destinations
-claims          what another account's catalog records about a destination
+keeping         what must be kept
 tallies         the equation of every folder
 search          messages found by their headers
 runs            the list of runs, and their steps

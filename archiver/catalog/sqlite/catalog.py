@@ -13,6 +13,7 @@ from pathlib import Path
 from archiver.catalog.sqlite.account import SqlAccount
 from archiver.catalog.sqlite.apply.archive import apply_facts
 from archiver.catalog.sqlite.database import Database
+from archiver.catalog.sqlite.keeping import SqlKeeping
 from archiver.catalog.sqlite.messages import SqlMessages
 from archiver.catalog.sqlite.migrations import MIGRATIONS, Migration
 from archiver.catalog.sqlite.replica.replicas import SqlReplicas
@@ -50,6 +51,7 @@ class SqlCatalog:
         self.index = SqlMessageIndex(self._database, texts, bodies)
         self.ledger = SqlRunLedger(self._database)
         self.replicas = SqlReplicas(self._database)
+        self.keeping = SqlKeeping(self._database)
 
     def close(self) -> None:
         """Close the database; may be called twice."""

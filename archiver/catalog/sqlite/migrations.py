@@ -114,6 +114,11 @@ def _add_watches(connection: sqlite3.Connection) -> None:
     _create(connection, "watch")
 
 
+def _add_holds(connection: sqlite3.Connection) -> None:
+    """Version 14: what must be kept."""
+    _create(connection, "hold")
+
+
 def _name(connection: sqlite3.Connection) -> None:
     """Give the catalog a name of its own: what is derived from it knows it by that."""
     connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('catalog', lower(hex(randomblob(16))))")
@@ -141,6 +146,7 @@ MIGRATIONS: Sequence[Migration] = (
     _add_access,
     _add_restores,
     _add_watches,
+    _add_holds,
 )
 """How version 1 becomes 2, 2 becomes 3, and so on. A new catalog is made from the tables above at once, so a
 migration has to leave an older one just like them."""

@@ -394,6 +394,18 @@ CREATE TABLE granted (
     FOREIGN KEY(destination) REFERENCES destination (number),
     FOREIGN KEY(folder) REFERENCES folder (number)
 );
+CREATE TABLE hold (
+    number BIGINT NOT NULL,
+    folders TEXT NOT NULL,
+    addresses TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    "by" TEXT NOT NULL,
+    at TEXT NOT NULL,
+    ended_reason TEXT,
+    ended_by TEXT,
+    ended_at TEXT,
+    PRIMARY KEY (number)
+);
 CREATE TABLE run (
     run TEXT NOT NULL,
     started TEXT NOT NULL,

@@ -130,6 +130,8 @@ def test_every_kind_of_fact_has_its_own_name() -> None:
         "folder",
         "granted",
         "headers",
+        "hold",
+        "hold_ended",
         "intent",
         "labelled",
         "labels",

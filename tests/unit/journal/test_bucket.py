@@ -165,9 +165,9 @@ def test_a_journal_that_lost_its_end_is_detected_by_one_that_knew_it(
 
 def test_a_newer_format_is_not_damage(journal: BucketJournal, bucket: MemoryBucket) -> None:
     filled(journal)
-    put(bucket, 2, gzip.compress(gzip.decompress(octets_of(bucket, 2)).replace(b"journal/1", b"journal/2")))
+    put(bucket, 2, gzip.compress(gzip.decompress(octets_of(bucket, 2)).replace(b"journal/1", b"journal/3")))
 
-    with pytest.raises(ConfigError, match=r"archiver-journal/2.*; install a mail-archiver that knows"):
+    with pytest.raises(ConfigError, match=r"archiver-journal/3.*; install a mail-archiver that knows"):
         list(journal.read(NOTHING))
 
 

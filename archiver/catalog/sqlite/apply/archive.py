@@ -13,6 +13,7 @@ from typing import Any
 
 from archiver.catalog.sqlite.apply.access import ACCESS_HANDLERS
 from archiver.catalog.sqlite.apply.destinations import DESTINATION_HANDLERS
+from archiver.catalog.sqlite.apply.keeping import KEEPING_HANDLERS
 from archiver.catalog.sqlite.apply.messages import MESSAGE_HANDLERS
 from archiver.catalog.sqlite.apply.replica import COPY_HANDLERS
 from archiver.catalog.sqlite.apply.statements import flags_to_text, insert, text, upsert
@@ -201,4 +202,5 @@ _HANDLERS: Mapping[type[Fact], Callable[[sqlite3.Connection, Segment, Sequence[A
     **DESTINATION_HANDLERS,
     **COPY_HANDLERS,
     **ACCESS_HANDLERS,
+    **KEEPING_HANDLERS,
 }

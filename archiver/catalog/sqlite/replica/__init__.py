@@ -12,4 +12,5 @@ gone            replicas of messages that the source no longer has
 twins           messages that a destination may have stored twice
 sharing         access rights and annotations of folders, and what of them was given
 destinations    the known destinations, and how they are recognised
+claims          what another account's catalog records about a destination
 """

@@ -1,0 +1,75 @@
+"""The contract of what a catalog knows of what must be kept. An adapter's test gives the fixture `catalog`, new and
+empty."""
+
+from __future__ import annotations
+
+import pytest
+
+from archiver.catalog.keeping import Holdable, KnownHold
+from archiver.catalog.port import Catalog
+from archiver.facts.archive import HeadersFact
+from archiver.facts.keeping import HoldEndedFact, HoldFact
+from archiver.mail.model import Headers
+from archiver.upkeep.holds import held
+from tests.contracts.catalog import AT, FIRST, INBOX, LATER, OF_WORK, WORK, apply, digest_of, stored
+
+BOB = Headers("Bob <bob@example.net>", "alice@example.org", "Lunch", None)
+CAROL = Headers("alice@example.org", "Dave <d@x>, CAROL@Example.net", "Re: Lunch", None)
+
+
+def hold(number: int, *folders: str, addresses: tuple[str, ...] = ()) -> HoldFact:
+    return HoldFact(number, folders, addresses, "lawsuit", "root@here", AT)
+
+
+def ended(number: int) -> HoldEndedFact:
+    return HoldEndedFact(number, "settled", "root@here", LATER)
+
+
+class KeepingContract:
+    @pytest.fixture
+    def account(self, catalog: Catalog) -> Catalog:
+        """1 is from Bob, 2 was sent to Carol, and of 3 no headers are known; 1 is in the folder Work, too."""
+        known = (HeadersFact(digest_of("message 1"), BOB), HeadersFact(digest_of("message 2"), CAROL))
+        facts = (INBOX, WORK, FIRST, OF_WORK, *map(stored, (1, 2, 3)), stored(1, epoch=2), *known)
+        apply(catalog, *facts)
+        return catalog
+
+    def test_a_hold_lasts_until_it_ends(self, account: Catalog) -> None:
+        assert held(account.keeping, [(1, 1)]) == {}
+        apply(account, hold(1), hold(2, "Work*", addresses=("bob@example.net",)))
+        apply(account, ended(1))
+        assert account.keeping.holds() == [
+            KnownHold(hold(1), ended(1)),
+            KnownHold(hold(2, "Work*", addresses=("bob@example.net",)), None),
+        ]
+        assert held(account.keeping, [(1, 1), (2, 1)]) == {(2, 1): hold(2, "Work*", addresses=("bob@example.net",))}
+        apply(account, ended(2))
+        assert held(account.keeping, [(1, 1), (2, 1)]) == {}
+
+    def test_a_hold_without_conditions_holds_whatever_there_is(self, account: Catalog) -> None:
+        apply(account, hold(1))
+        every = [(1, 1), (1, 2), (1, 3), (2, 1), (9, 9)]
+        assert held(account.keeping, every) == dict.fromkeys(every, hold(1))
+
+    @pytest.mark.parametrize(
+        ("its", "keys"),
+        [
+            (hold(1, "work*"), []),
+            (hold(1, "Nowhere", "inbox"), [(1, 1), (1, 2), (1, 3)]),
+            (hold(1, addresses=("BOB@example.net",)), [(1, 1), (1, 3), (2, 1)]),
+            (hold(1, addresses=("carol@example.net", "nobody@x")), [(1, 2), (1, 3)]),
+            (hold(1, "Work/*", addresses=("carol@example.net",)), []),
+        ],
+    )
+    def test_a_hold_is_of_folders_and_of_addresses(
+        self, account: Catalog, its: HoldFact, keys: list[tuple[int, int]]
+    ) -> None:
+        """A message of which no headers are known may be anybody's."""
+        apply(account, its)
+        assert sorted(held(account.keeping, [(1, 1), (1, 2), (1, 3), (2, 1)])) == keys
+
+    def test_what_decides_whether_a_message_is_held(self, account: Catalog) -> None:
+        assert list(account.keeping.holdable([(1, 3), (2, 1), (1, 9)])) == [
+            Holdable((1, 3), digest_of("message 3"), ("INBOX",), None),
+            Holdable((2, 1), digest_of("message 1"), ("Work", "ÿ"), f"{BOB.sender}, {BOB.recipients}"),
+        ]
