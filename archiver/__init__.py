@@ -10,6 +10,7 @@ export                              folders as files for other programs
 report                              what a run did, as JSON and as a page
 journal                             the facts on disk or in a bucket; bytes, then journal, then catalog
 source  destination  catalog        a server to read, a server to fill, the facts in queryable form
+fleet                               what is known of many accounts, and who works on which
 imap  storage                       the wire of a mail server; where octets are stored: Maildir, bucket, S3
 login                               ways to log in, whatever the protocol
 config  facts                       account files and secrets; what is recorded and what can be queried

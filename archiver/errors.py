@@ -9,6 +9,7 @@ return the exit code without a traceback. Anything else is a bug and keeps its t
     │ └ ArchiveMissing           the account's archive is not where it should be
     ├ ArchiveUnreachable (5)     the bucket cannot be reached, or refuses our credentials
     ├ ArchiveThrottled (75)      the bucket asks us to slow down
+    ├ LedgerUnavailable (5)      the fleet's ledger cannot be reached or written
     ├ BackendError (1)           carries where: account, server, folder, uid, operation
     │ ├ TemporaryError           retried with backoff
     │ │ ├ ConnectionLost (5)
@@ -102,6 +103,13 @@ class ArchiveThrottled(ArchiverError):
 
     exit_code = 75
     what_next = "run again later, or with fewer [archive.s3] connections; what the archive has is not fetched again"
+
+
+class LedgerUnavailable(ArchiverError):
+    """The ledger of a fleet cannot be reached or written. No mail depends on it."""
+
+    exit_code = 5
+    what_next = "fix that, and run again"
 
 
 class IntegrityError(ArchiverError):

@@ -19,7 +19,7 @@ from typing import Any
 import zstandard
 
 from archiver.config.load import load_account
-from archiver.config.s3 import S3Settings
+from archiver.config.tables.s3 import S3Settings
 from tests.accounts import CATALOG, ArchiveState, Server, account_file, archive_of, archive_state
 from tests.faults.attempts import wait_for
 from tests.servers.s3_endpoint import Endpoint

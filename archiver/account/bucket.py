@@ -20,9 +20,9 @@ from pathlib import Path
 from msgspec import Struct
 
 from archiver.account.store import HeldLease, OpenStore
-from archiver.config.s3 import S3Settings
 from archiver.config.secrets import resolve
 from archiver.config.settings import Settings
+from archiver.config.tables.s3 import S3Settings
 from archiver.errors import ArchiverError, ConfigError
 from archiver.journal.bucket import BucketJournal
 from archiver.mail.folder_names import UNIX_NAMES, DirectoryNames

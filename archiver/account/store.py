@@ -19,7 +19,7 @@ from archiver.mail.folder_names import DirectoryNames
 from archiver.storage.port import FolderMetadata, MessageStore, Prefetch
 
 if TYPE_CHECKING:
-    from archiver.config.s3 import S3Settings
+    from archiver.config.tables.s3 import S3Settings
     from archiver.storage.bucket.lease import Lease
     from archiver.storage.bucket.pack_batch import FramesOf
     from archiver.storage.bucket.probe import KeepingBucket

@@ -1,9 +1,8 @@
 """Account files (TOML), and the secrets they refer to.
 
 references  secrets, tokens and keys by reference, never the thing itself
-oauth2      the keys of logins by a token
 settings    the keys as frozen values, with their checks
-s3          the table about a bucket
+tables      those of its tables that need a file each
 shape       reads a table by the annotations of its class; finds every mistake
 protocols   what the protocols differ in: usual ports, keys that one of them does not have
 load        makes settings of an account's tables; reports all mistakes of a file at once
@@ -13,7 +12,6 @@ template    the commented file that `archiver init` writes
 age         ages such as "30d", and the day that they mean
 providers   what is known of mail providers, and how the server of an address is found
 hosts       host names, as DNS and certificates use them
-notify      the tables about notices and metrics
 secrets     references resolved when a connection needs them: file, environment, command, keyring
 secrecy     removes every known secret from texts of servers and libraries
 """

@@ -24,7 +24,7 @@ Tree = dict[str, Any]
 #: Keys that refer to something else. Their table is a single value: { file } replaces { env } as a whole.
 REFERENCES = ("password", "customer_key", "client_secret", "token", "service_account", "webhook_secret")
 #: Keys whose value is a path.
-PATHS = ("path", "ca_file", "client_cert", "client_key", "textfile")
+PATHS = ("path", "ca_file", "client_cert", "client_key", "textfile", "ledger")
 
 
 class Layer(Struct, frozen=True):
@@ -179,4 +179,5 @@ def _program(folder: Path, words: Any) -> Any:
 
 
 def _from(folder: Path, text: str) -> str:
-    return text if not text or text.startswith("~") else str(folder / text)
+    """NOTE: a ledger may be an address in place of a path."""
+    return text if not text or text.startswith("~") or "://" in text else str(folder / text)

@@ -11,14 +11,13 @@ import difflib
 import json
 import re
 from collections.abc import Callable, Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from archiver.config import oauth2
 from archiver.config.layers import Defaults, Tree, defaults_of, merge, named, read_toml
 from archiver.config.protocols import USUAL_PORTS, contradicts_pop3, port_warning, usual_port
 from archiver.config.references import SecretReference, readers
-from archiver.config.s3 import ObjectLock
 from archiver.config.settings import (
     TABLES,
     AccountFile,
@@ -32,6 +31,9 @@ from archiver.config.settings import (
     Settings,
 )
 from archiver.config.shape import Keys, Mistake, read_table
+from archiver.config.tables import oauth2
+from archiver.config.tables.fleet import place_of
+from archiver.config.tables.s3 import ObjectLock
 from archiver.errors import ConfigError
 
 __all__ = [
@@ -92,6 +94,8 @@ def settings_of(file: Path, over: Tree, defaults: Defaults) -> Settings:
     account = file.stem
     tree = named({"source": {}, "archive": {}} | merge(defaults.tree, over), account)
     found = list(_contradictions(tree))
+    if "fleet" in over:
+        found.append((("fleet",), "is about all accounts of the fleet; write it into defaults.toml"))
     checked, mistakes = read_table(AccountFile, tree, readers(file.parent))
     found += [(each.keys, _wording(each, tree)) for each in mistakes]
     problems = [*_name_problems(file), *(_line(keys, text, over, defaults) for keys, text in found)]
@@ -110,8 +114,14 @@ def settings_of(file: Path, over: Tree, defaults: Defaults) -> Settings:
         notify=checked.notify,
         reports=checked.reports,
         metrics=checked.metrics,
+        fleet=place_of(file, defaults, checked.fleet, _digest(tree)),
         warnings=tuple(_all_warnings(checked)),
     )
+
+
+def _digest(tree: Tree) -> str:
+    """What the tables of an account say, in short: another digest, something was changed."""
+    return sha256(json.dumps(tree, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def written_destination(path: Path) -> Tree | None:

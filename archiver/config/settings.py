@@ -16,12 +16,13 @@ from msgspec import Struct, field
 
 from archiver.config.age import checked_age, day_of, imap_day
 from archiver.config.hosts import checked_host
-from archiver.config.notify import MailSettings, MetricsSettings, NotifySettings
-from archiver.config.oauth2 import OAuth2Settings
 from archiver.config.protocols import usual_port
 from archiver.config.references import SecretReference
-from archiver.config.s3 import S3Settings
 from archiver.config.shape import Seconds, Table, between
+from archiver.config.tables.fleet import FleetPlace, FleetSettings
+from archiver.config.tables.notify import MailSettings, MetricsSettings, NotifySettings
+from archiver.config.tables.oauth2 import OAuth2Settings
+from archiver.config.tables.s3 import S3Settings
 
 Tls = Literal["implicit", "starttls", "off"]
 Protocol = Literal["imap", "pop3"]
@@ -320,6 +321,7 @@ class AccountFile(Table, frozen=True, kw_only=True):
     reports: ReportRules = ReportRules()
     notify: NotifySettings = NotifySettings()
     metrics: MetricsSettings = MetricsSettings()
+    fleet: FleetSettings = FleetSettings()
 
 
 #: The tables of a file and their keys.
@@ -338,11 +340,13 @@ TABLES: Mapping[str, type[Table]] = {
     "notify": NotifySettings,
     "notify.mail": MailSettings,
     "metrics": MetricsSettings,
+    "fleet": FleetSettings,
 }
 
 
 class Settings(Struct, frozen=True):
-    """One account as configured: all paths are absolute, and there are no secrets. `warnings` are for people."""
+    """One account as configured: all paths are absolute, and there are no secrets. `fleet` is None without a
+    `defaults.toml`. `warnings` are for people."""
 
     account: str
     file: Path
@@ -356,4 +360,5 @@ class Settings(Struct, frozen=True):
     reports: ReportRules = ReportRules()
     notify: NotifySettings = NotifySettings()
     metrics: MetricsSettings = MetricsSettings()
+    fleet: FleetPlace | None = None
     warnings: tuple[str, ...] = ()

@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from functools import cache
 from urllib.parse import unquote, urlsplit
 
-from archiver.config.oauth2 import is_loopback
 from archiver.config.secrecy import keep_secret
+from archiver.config.tables.oauth2 import is_loopback
 from archiver.control.waiting import OpenSockets, addresses_of
 
 _MOST_OCTETS = 1 << 20

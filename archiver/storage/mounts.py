@@ -6,6 +6,9 @@ from pathlib import Path
 
 MOUNTS = Path("/proc/self/mountinfo")
 
+_NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "gfs2", "ocfs2"})
+_NETWORK_FUSE = frozenset({"fuse.sshfs", "fuse.glusterfs", "fuse.s3fs", "fuse.rclone", "fuse.ceph"})
+
 
 def kind_of(path: Path, mounts: Path = MOUNTS) -> str | None:
     """The type of the file system of `path`; None if it is unknown."""
@@ -14,6 +17,12 @@ def kind_of(path: Path, mounts: Path = MOUNTS) -> str | None:
     except OSError:
         return None
     return file_system_of(path.absolute().resolve(), table)
+
+
+def network_file_system_of(path: Path, mounts: Path = MOUNTS) -> str | None:
+    """The type of the file system of `path`, if it is one that several hosts share; otherwise None."""
+    kind = kind_of(path, mounts)
+    return kind if kind in _NETWORK or kind in _NETWORK_FUSE else None
 
 
 def file_system_of(path: Path, mountinfo: str) -> str | None:

@@ -13,9 +13,9 @@ from msgspec.structs import replace
 from archiver.errors import ConfigError
 
 if TYPE_CHECKING:
-    from archiver.config.oauth2 import Flow
     from archiver.config.references import SecretReference
     from archiver.config.settings import Protocol, Tls
+    from archiver.config.tables.oauth2 import Flow
     from archiver.config.template import NewAccount, NewDestination, NewToken
 
 _KINDS = ("env", "file", "command", "keyring")

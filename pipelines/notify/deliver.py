@@ -10,7 +10,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from archiver.config.notify import NotifySettings, Occasion
+from archiver.config.tables.notify import NotifySettings, Occasion
 from archiver.control.run import utc_now
 from archiver.errors import ArchiverError
 from archiver.mail.counts import counted

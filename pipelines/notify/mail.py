@@ -12,8 +12,8 @@ from email.utils import format_datetime, localtime, make_msgid
 
 from msgspec import Struct
 
-from archiver.config.notify import MailSettings
 from archiver.config.secrets import resolve
+from archiver.config.tables.notify import MailSettings
 from pipelines.notify.channel import SILENT_SECONDS, Undelivered
 from pipelines.notify.notice import Notice, one_line
 

@@ -8,7 +8,7 @@ from typing import Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
-from archiver.config.notify import Occasion
+from archiver.config.tables.notify import Occasion
 from archiver.errors import Locked
 from pipelines.notify.outcomes import Outcome
 from pipelines.notify.results import Result

@@ -8,8 +8,8 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from archiver.config.notify import MetricsSettings, NotifySettings, written_watch
 from archiver.config.settings import Settings
+from archiver.config.tables.notify import MetricsSettings, NotifySettings, written_watch
 
 
 class Watched(Struct, frozen=True):

@@ -10,7 +10,7 @@ from typing import Any
 from msgspec import Struct, to_builtins
 
 from archiver.account.account import Account
-from archiver.config.s3 import S3Settings
+from archiver.config.tables.s3 import S3Settings
 from archiver.errors import ArchiverError
 from archiver.storage.bucket.object_settings import words_of
 from archiver.storage.bucket.probe import Marker, read_marker

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from archiver.config.s3 import S3Settings
+from archiver.config.tables.s3 import S3Settings
 from archiver.errors import ArchiverError, ArchiveThrottled, ArchiveUnreachable, IntegrityError
 from archiver.storage.s3.bucket import BotoBucket
 from tests.contracts.bucket import create, digest_of, keys, read

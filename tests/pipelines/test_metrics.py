@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from archiver.config.notify import MetricsSettings, NotifySettings
+from archiver.config.tables.notify import MetricsSettings, NotifySettings
 from pipelines.notify.metrics import write_metrics
 from pipelines.notify.results import Result, Watched
 from pipelines.notify.samples import FAMILIES, Counts, Samples, exposition, samples_in

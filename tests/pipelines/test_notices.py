@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from archiver.config.notify import MailSettings, MetricsSettings, NotifySettings
 from archiver.config.references import Program
+from archiver.config.tables.notify import MailSettings, MetricsSettings, NotifySettings
 from pipelines.notify.apart import deliver_all
 from pipelines.notify.channel import Channel, Undelivered
 from pipelines.notify.mail import Mail

@@ -12,7 +12,7 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-from archiver.config.s3 import S3Settings
+from archiver.config.tables.s3 import S3Settings
 from archiver.errors import ArchiverError, Locked
 from archiver.facts.archive import FenceFact
 from archiver.journal.bucket import BucketJournal

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from archiver.config.s3 import ObjectLock, S3Settings
+from archiver.config.tables.s3 import ObjectLock, S3Settings
 from archiver.errors import ArchiverError, ConfigError, IntegrityError
 from archiver.mail.model import Digest
 from archiver.storage.bucket.object_settings import LockOfBucket, ObjectAttributes

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from archiver.config.s3 import ObjectLock, S3Settings
+from archiver.config.tables.s3 import ObjectLock, S3Settings
 from archiver.errors import (
     ArchiveNotWritable,
     ArchiverError,

@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("obstore", reason="obstore: not installed (the extra fast-s3)")
 
-from archiver.config.s3 import ObjectLock, S3Settings
+from archiver.config.tables.s3 import ObjectLock, S3Settings
 from archiver.errors import IntegrityError
 from archiver.storage.s3.bucket import BotoBucket
 from archiver.storage.s3.fast import FastBucket

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from archiver.config.s3 import S3Settings
+from archiver.config.tables.s3 import S3Settings
 from archiver.errors import Locked
 from archiver.facts.archive import Segment
 from archiver.journal.bucket import BucketJournal

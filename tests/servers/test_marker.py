@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from archiver.config.s3 import ObjectLock, S3Settings
+from archiver.config.tables.s3 import ObjectLock, S3Settings
 from archiver.errors import ArchiveNotWritable, ArchiveThrottled, ConfigError, IntegrityError
 from archiver.storage.bucket import probe
 from archiver.storage.bucket.object_settings import ObjectAttributes, unsupported

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from archiver.config.s3 import S3Settings
+from archiver.config.tables.s3 import S3Settings
 from archiver.errors import IntegrityError
 from archiver.mail.content import BodyBuilder, body_of
 from archiver.mail.model import Body, Placement, StoredMessage

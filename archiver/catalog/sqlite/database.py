@@ -20,7 +20,7 @@ from archiver.catalog.sqlite.migrations import MIGRATIONS, Migration, UnknownSch
 from archiver.errors import ArchiveNotWritable, ArchiverError, ConfigError, FactsContradict, IntegrityError, Locked
 from archiver.mail.headers import folded
 from archiver.storage.files import make_directories
-from archiver.storage.mounts import MOUNTS, kind_of
+from archiver.storage.mounts import MOUNTS, network_file_system_of
 
 _BUSY_SECONDS = 60
 _BUSY_PAUSE = 0.01
@@ -33,9 +33,6 @@ _PRAGMAS = (
     "PRAGMA foreign_keys = ON",
     "PRAGMA cache_size = -8192",
 )
-
-_NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "gfs2", "ocfs2"})
-_NETWORK_FUSE = frozenset({"fuse.sshfs", "fuse.glusterfs", "fuse.s3fs", "fuse.rclone", "fuse.ceph"})
 
 _NOT_WRITABLE = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
@@ -223,8 +220,7 @@ def refuse_network(path: Path, mounts: Path = MOUNTS) -> None:
     Raises:
         ConfigError: `path` is on a network file system.
     """
-    kind = kind_of(path, mounts)
-    if kind in _NETWORK or kind in _NETWORK_FUSE:
+    if (kind := network_file_system_of(path, mounts)) is not None:
         raise ConfigError(
             str(path),
             [f"is on a network file system ({kind}), where SQLite is not safe"],

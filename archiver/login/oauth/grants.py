@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from archiver.config.oauth2 import OF_A_PERSON, OAuth2Settings
 from archiver.config.secrecy import keep_secret
 from archiver.config.secrets import Secret, resolve
 from archiver.config.settings import ServerSettings
+from archiver.config.tables.oauth2 import OF_A_PERSON, OAuth2Settings
 from archiver.errors import AuthenticationFailed, BackendError, ConfigError, ConnectionRefused, Where
 from archiver.login.oauth import tokens
 from archiver.login.oauth.keeping import register

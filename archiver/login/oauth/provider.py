@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct, field
 
-from archiver.config.oauth2 import OAuth2Settings
+from archiver.config.tables.oauth2 import OAuth2Settings
 
 _MICROSOFT = "https://login.microsoftonline.com/{tenant}/oauth2/v2.0/"
 _MICROSOFT_SCOPES = {

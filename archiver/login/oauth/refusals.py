@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from archiver.config.oauth2 import Provider
+from archiver.config.tables.oauth2 import Provider
 from archiver.errors import AuthenticationFailed, BackendError, ServerUnavailable, Throttled, Where
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode
 
 from msgspec import Struct, field
 
-from archiver.config.s3 import S3Settings
+from archiver.config.tables.s3 import S3Settings
 from archiver.errors import ConfigError
 from archiver.storage.bucket.port import Purpose
 

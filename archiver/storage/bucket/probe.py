@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from msgspec import Struct, to_builtins
 
-from archiver.config.s3 import S3Settings
+from archiver.config.tables.s3 import S3Settings
 from archiver.errors import ArchiverError, ArchiveThrottled, ConfigError, IntegrityError
 from archiver.facts.records import from_record
 from archiver.mail.model import Digest

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 from msgspec import structs
 
-from archiver.config.s3 import S3Settings
+from archiver.config.tables.s3 import S3Settings
 from archiver.errors import ArchiveNotWritable, ArchiverError, ArchiveUnreachable
 from archiver.mail.folder_names import printable
 from archiver.mail.model import Digest

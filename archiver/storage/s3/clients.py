@@ -21,8 +21,8 @@ import botocore.session
 from botocore.config import Config
 from botocore.exceptions import HTTPClientError, SSLError
 
-from archiver.config.s3 import S3Settings
 from archiver.config.secrecy import keep_secret
+from archiver.config.tables.s3 import S3Settings
 from archiver.control.waiting import lock_free_after_fork
 from archiver.errors import ConfigError
 from archiver.storage.s3.lines import AnswerTooLong, make_cuttable

@@ -18,7 +18,7 @@ import urllib3.exceptions
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
-from archiver.config.s3 import S3Settings
+from archiver.config.tables.s3 import S3Settings
 from archiver.storage import ending
 from archiver.storage.s3.clients import make_client
 from archiver.storage.s3.failures import ErrorResponse, clock_of, refusal_of, refused, unanswered

@@ -34,8 +34,8 @@ from botocore.exceptions import (
 from botocore.parsers import ResponseParserError
 from msgspec import Struct, field
 
-from archiver.config.s3 import S3Settings
 from archiver.config.secrecy import redacted
+from archiver.config.tables.s3 import S3Settings
 from archiver.errors import (
     ArchiveNotWritable,
     ArchiverError,

@@ -16,7 +16,7 @@ from typing import Any
 from obstore.exceptions import AlreadyExistsError
 from obstore.store import S3Store
 
-from archiver.config.s3 import S3Settings
+from archiver.config.tables.s3 import S3Settings
 from archiver.control.waiting import lock_free_after_fork
 from archiver.mail.model import Digest
 from archiver.storage.bucket.object_settings import CustomerKey, fast_put

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 
-from archiver.config.s3 import S3Settings
+from archiver.config.tables.s3 import S3Settings
 from archiver.storage.bucket.object_settings import CustomerKey, fast_put
 from archiver.storage.s3.bucket import BotoBucket
 

@@ -20,7 +20,7 @@ from typing import BinaryIO, Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
-from archiver.config.s3 import S3Settings
+from archiver.config.tables.s3 import S3Settings
 from archiver.errors import ArchiveNotWritable, IntegrityError
 from archiver.mail.model import Digest
 from archiver.storage.bucket.object_settings import CustomerKey, customer_key_parameters, put_parameters

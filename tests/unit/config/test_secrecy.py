@@ -9,8 +9,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from archiver.config import secrecy
-from archiver.config.s3 import S3Settings
 from archiver.config.secrecy import keep_secret, redacted, without_secrets
+from archiver.config.tables.s3 import S3Settings
 from archiver.storage.s3.clients import make_client
 from archiver.storage.s3.failures import refusal_of, said
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from archiver.config.oauth2 import Provider
+from archiver.config.tables.oauth2 import Provider
 from archiver.errors import AuthenticationFailed, ServerUnavailable, Throttled, Where
 from archiver.login.oauth.endpoint import Answer
 from archiver.login.oauth.refusals import refused

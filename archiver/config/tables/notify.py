@@ -11,9 +11,9 @@ from msgspec import field
 
 from archiver.config.hosts import checked_host
 from archiver.config.layers import Tree, defaults_of, merge, named, read_toml
-from archiver.config.oauth2 import checked_url
 from archiver.config.references import Program, SecretReference, readers
 from archiver.config.shape import Table, between, read_table
+from archiver.config.tables.oauth2 import checked_url
 from archiver.errors import ConfigError
 
 Occasion = Literal["failure", "change", "digest"]
