@@ -33,11 +33,12 @@ return the exit code without a traceback. Anything else is a bug and keeps its t
     │ └ FactsContradict          what is to be recorded contradicts what is recorded
     ├ Locked (7)
     ├ Incomplete (3)             everything possible was done; the rest is listed
-    └ Interrupted (128+N)        a signal stopped the run after the current batch
+    └ Interrupted (128+N, 3)     a signal, or the end of its time, stopped the run after the current batch
 """
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Collection, Iterable
 
 from msgspec import Struct
@@ -134,12 +135,25 @@ class Incomplete(ArchiverError):
     exit_code = 3
 
 
+#: The signal by which a process is stopped when the time is over that it was given.
+TIME_IS_OVER = signal.SIGALRM
+
+
 class Interrupted(ArchiverError):
     """A signal stopped the run; the current batch was finished first."""
 
     def __init__(self, signal_number: int) -> None:
-        super().__init__(f"stopped by signal {signal_number}", hint="run again to resume")
-        self.exit_code = 128 + signal_number
+        if signal_number == TIME_IS_OVER:
+            super().__init__("the time of --max-duration is over", hint="the next run goes on where this one ended")
+        else:
+            super().__init__(f"stopped by signal {signal_number}", hint="run again to resume")
+        self.exit_code = stopped_code(signal_number)
+
+
+def stopped_code(signal_number: int) -> int:
+    """The exit code of what a signal stopped. Who gives a run a limited time expects it to be incomplete at times;
+    what is left is listed, and nothing else was wrong."""
+    return Incomplete.exit_code if signal_number == TIME_IS_OVER else 128 + signal_number
 
 
 class Where(Struct, frozen=True):

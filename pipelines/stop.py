@@ -1,4 +1,5 @@
-"""SIGINT and SIGTERM end a run cleanly: the current batch is made durable, then the run stops.
+"""SIGINT and SIGTERM end a run cleanly: the current batch is made durable, then the run stops. So does the end
+of the time that a run was given, by a signal that the process has the system send to itself.
 
 Connections to mail servers are closed, so that a slow server cannot delay the end. Requests to a bucket have some
 seconds to finish the batch before they are closed, too. A process that talks to a bucket and does not end within
@@ -18,12 +19,14 @@ from types import FrameType
 
 from archiver.control.run import RunControl
 from archiver.control.waiting import token_requests
-from archiver.errors import Interrupted
+from archiver.errors import TIME_IS_OVER, Interrupted, stopped_code
 from archiver.events import Progress, silent
 from archiver.imap.line import cut_lines
 from archiver.storage.ending import end_requests, has_requests
 
 _PR_SET_PDEATHSIG = 1
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, TIME_IS_OVER)
+_SOON = 0.001  # 0 would be never
 _LOOK_SECONDS = 0.1
 _CUT_SECONDS = 0.5  # for the main thread to do it by itself
 _BUCKET_SECONDS = 3.0  # for a bucket to finish the current batch
@@ -40,9 +43,19 @@ class Stop:
     def install(self) -> None:
         """Take over SIGINT and SIGTERM; only in the main thread of the process that was started."""
         self._owner = os.getpid()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _SIGNALS:
             signal.signal(number, self._received)
         _watch_signals()
+
+    def after(self, seconds: float) -> None:
+        """Let this process and its workers be stopped in so many seconds, as by a signal. `install` comes first."""
+        signal.setitimer(signal.ITIMER_REAL, max(seconds, _SOON))
+
+    @property
+    def asked_to(self) -> int | None:
+        """The signal of somebody who wants an end, now. The end of a run's time is none: what follows the run may
+        still be done."""
+        return None if self.signal == TIME_IS_OVER else self.signal
 
     def _received(self, number: int, frame: FrameType | None) -> None:
         # NOTE: runs between any two steps of the main thread, so it must not wait for a lock.
@@ -93,8 +106,8 @@ def _watch_signals() -> None:
 
 
 def _end_in_time(woken: int) -> None:
-    """Wait for SIGINT or SIGTERM, and make sure that the process ends in time."""
-    while (number := os.read(woken, 1)[0]) not in (signal.SIGINT, signal.SIGTERM):
+    """Wait for a signal that stops the process, and make sure that it ends in time."""
+    while (number := os.read(woken, 1)[0]) not in _SIGNALS:
         pass
     began = time.monotonic()
     # NOTE: a signal may come when the main thread is about to wait for a server. Then its handler runs when the
@@ -105,7 +118,7 @@ def _end_in_time(woken: int) -> None:
     end_requests(number)
     time.sleep(max(0.0, began + _END_SECONDS - time.monotonic()))
     if has_requests():
-        os._exit(128 + number)
+        os._exit(stopped_code(number))
 
 
 def _watch_in_child() -> None:

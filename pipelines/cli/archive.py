@@ -10,6 +10,7 @@ from pipelines.cli.options import (
     configs_argument,
     destination_answer,
     dry_run_option,
+    max_duration_option,
     new_archive_option,
     new_destination_option,
     new_source_option,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 @run_id_option
 @workers_option
 @scheduler_url_option
+@max_duration_option
 @new_source_option
 @new_archive_option
 @new_destination_option
@@ -42,6 +44,7 @@ def archive(
     run_id: str | None,
     workers: int | None,
     scheduler_url: str | None,
+    max_seconds: float | None,
     new_source: bool,
     new_archive: bool,
     new_destination: bool,
@@ -60,6 +63,7 @@ def archive(
         steps="archive",
         run_id=run_id_of(run_id),
         scheduler_url=scheduler_url,
+        max_seconds=max_seconds,
         new_source=new_source,
         new_archive=new_archive,
         destination_is=destination_answer(same=False, new=new_destination),

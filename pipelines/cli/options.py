@@ -29,6 +29,19 @@ class Integer(click.IntRange):
     name = "integer"
 
 
+class Duration(click.ParamType[float]):
+    """A time such as 5h, 90m or 1h30m, in seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        found = re.fullmatch(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?", value, re.ASCII)
+        hours, minutes, seconds = (int(each or 0) for each in found.groups()) if found else (0, 0, 0)
+        if not (hours or minutes or seconds):
+            self.fail(f"{value!r} is not hours, minutes or seconds, as in 5h, 90m or 1h30m.", param, ctx)
+        return hours * 3600.0 + minutes * 60 + seconds
+
+
 config_argument = click.argument("config", metavar="CONFIG", type=PATH, help="One account file.")
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document to stdout and nothing else there."
@@ -47,6 +60,13 @@ scheduler_url_option = click.option(
 )
 run_id_option = click.option(
     "--run", "run_id", metavar="ID", help="Name the run; the same name again resumes it, or does nothing."
+)
+max_duration_option = click.option(
+    "--max-duration",
+    "max_seconds",
+    metavar="TIME",
+    type=Duration(),
+    help="Stop in good order after 5h, 90m or 1h30m: no further account is begun; the next run goes on.",
 )
 dry_run_option = click.option("--dry-run", is_flag=True, help="Print the plan; fetch nothing, write nothing.")
 new_source_option = click.option(

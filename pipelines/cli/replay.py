@@ -15,6 +15,7 @@ from pipelines.cli.options import (
     destination_answer,
     include_removed_option,
     include_vanished_option,
+    max_duration_option,
     new_destination_option,
     output_options,
     run_id_of,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 @run_id_option
 @workers_option
 @scheduler_url_option
+@max_duration_option
 @output_options
 def replay(
     configs: Chosen,
@@ -53,6 +55,7 @@ def replay(
     run_id: str | None,
     workers: int | None,
     scheduler_url: str | None,
+    max_seconds: float | None,
     as_json: bool,
     quiet: bool,
     verbose: bool,
@@ -94,6 +97,7 @@ def replay(
         steps="replay",
         run_id=run_id_of(run_id),
         scheduler_url=scheduler_url,
+        max_seconds=max_seconds,
         destination_is=destination_answer(same_destination, new_destination),
         include_vanished=include_vanished,
         include_removed=include_removed,

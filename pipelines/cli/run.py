@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from msgspec.structs import replace
 
-from archiver.errors import ArchiverError, ConfigError, worst
+from archiver.errors import ArchiverError, ConfigError, stopped_code, worst
 from archiver.events import Noted
 from archiver.mail.counts import counted
 from archiver.report.document import ACCEPTED
@@ -22,6 +22,7 @@ from pipelines.cli.options import (
     confirm_deletions_option,
     destination_answer,
     dry_run_option,
+    max_duration_option,
     new_archive_option,
     new_destination_option,
     new_source_option,
@@ -62,6 +63,7 @@ _SIDE_BY_SIDE = 4
 @run_id_option
 @workers_option
 @scheduler_url_option
+@max_duration_option
 @new_source_option
 @new_archive_option
 @same_destination_option
@@ -74,6 +76,7 @@ def run(
     run_id: str | None,
     workers: int | None,
     scheduler_url: str | None,
+    max_seconds: float | None,
     new_source: bool,
     new_archive: bool,
     same_destination: bool,
@@ -116,6 +119,7 @@ def run(
         steps="run",
         run_id=run_id_of(run_id),
         scheduler_url=scheduler_url,
+        max_seconds=max_seconds,
         new_source=new_source,
         new_archive=new_archive,
         destination_is=destination_answer(same_destination, new_destination),
@@ -150,6 +154,7 @@ def run_accounts_of(configs: Chosen, options: Options, workers: int | None, term
     from archiver.account.others import sharing_of
     from pipelines.engine import run_accounts
 
+    began = time.monotonic()
     verb = options.steps if options.retry == "due" else "retry"
     try:
         accounts = load_accounts(configs, terminal)
@@ -161,16 +166,17 @@ def run_accounts_of(configs: Chosen, options: Options, workers: int | None, term
     sharing = sharing_of(accounts.settings)
     warn_of_sharing(sharing.values(), terminal, with_destination=options.steps != "archive")
     options = replace(options, workers=workers or min(_SIDE_BY_SIDE, max(1, len(accounts.settings))))
-    began = time.monotonic()
     others = Others(verb, accounts, terminal)
     try:
         with terminal.progress(accounts.names) as display, forward_logs(lambda text: display("", Noted(text))):
+            if options.max_seconds is not None:
+                STOP.after(options.max_seconds - (time.monotonic() - began))
             others.announce()
             outcomes = run_accounts(accounts.settings, options, others.listening(display))
         results = [to_json(each) for each in (*outcomes, *accounts.refused)]
         exit_code = worst(each["exit_code"] for each in results)
         if exit_code > 128 and STOP.signal is not None:
-            exit_code = 128 + STOP.signal  # workers may have received another signal than we did
+            exit_code = stopped_code(STOP.signal)  # workers may have received another signal than we did
     except Exception as error:
         others.tell_error(error)
         raise

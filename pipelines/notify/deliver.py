@@ -122,8 +122,8 @@ def try_out(watched: Sequence[Watched]) -> list[tuple[Group, str | ArchiverError
 
 def _stopping() -> Callable[[], bool]:
     """Whether a signal came since now: one that ended the run does not keep its end from being told."""
-    before = STOP.signal
-    return lambda: before is None and STOP.signal is not None
+    before = STOP.asked_to
+    return lambda: before is None and STOP.asked_to is not None
 
 
 def _say_failures(deliveries: Sequence[Delivery], answers: Sequence[str | ArchiverError], say: Say) -> None:

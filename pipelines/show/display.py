@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 from msgspec import Struct, field
 
 from archiver.control.waiting import lock_free_after_fork
+from archiver.errors import TIME_IS_OVER
 from archiver.events import Exported, Linked, Noted, Planned, Received, Sent, Stored, Verified, Working
 from archiver.mail.counts import counted
 from archiver.mail.folder_names import printable
@@ -301,7 +302,10 @@ class Display:
             return
         self._announced_stop = True
         self._end_live()
-        if not self._quiet:
+        if number == TIME_IS_OVER:
+            if not self._quiet:
+                self._show("", "the time of --max-duration is over: stopping after the current batch", "yellow")
+        elif not self._quiet:
             again = "press Ctrl-C again" if number == signal.SIGINT else "send the signal again"
             self._show("", f"stopping after the current batch; {again} to stop immediately", "yellow")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from archiver.errors import TIME_IS_OVER, Interrupted, stopped_code
 from pipelines import stop
 from tests.accounts import archive_of, mails, run
 from tests.buckets import bucket_account, root_of, s3_of
@@ -51,32 +52,39 @@ def is_given_back(config: Path, gateway: Endpoint) -> bool:
 def ended(
     config: Path, proxy: S3Proxy, which: Which, fault: Fault, *, program: Sequence[str] = SOON,
     verb: str = "run", options: Sequence[str] = (), skip: int = 0, into: Sequence[Path] = (),
+    number: int = signal.SIGTERM,
 ) -> None:  # fmt: skip
     """Signal the program when it waits for that; it must end in time."""
     proxy.on(which, fault, skip=skip, times=None)
     attempt = Attempt(config, *into, program=program, verb=verb, options=options)
     wait_for(lambda: proxy.faults > 0, "the fault")
     began = time.monotonic()
-    attempt.signal(signal.SIGTERM)
+    attempt.signal(number)
     how = attempt.end()
     seconds = time.monotonic() - began
-    assert (how.exit_code, seconds < 10) == (128 + signal.SIGTERM, True), how.output
+    assert (how.exit_code, seconds < 10) == (stopped_code(number), True), how.output
     assert "Traceback" not in how.output
-    assert how.output.count("stopped by signal 15") >= 1, how.output
+    assert how.output.count(Interrupted(number).message) >= 1, how.output
     assert not is_locked(archive_of(config))
     proxy.clear()
 
 
 @pytest.mark.parametrize(
-    ("client", "fault"), [("boto3", Stall("answer")), ("boto3", SLOW_DOWN), ("auto", Stall("request"))]
+    ("client", "fault", "number"),
+    [
+        ("boto3", Stall("answer"), signal.SIGTERM),
+        ("boto3", SLOW_DOWN, TIME_IS_OVER),
+        ("auto", Stall("request"), signal.SIGTERM),
+    ],
 )
 def test_a_run_whose_messages_are_not_taken(
-    server: ScriptedServer, gateway: Endpoint, s3_proxy: Proxied, tmp_path: Path, client: str, fault: Fault
-) -> None:
+    server: ScriptedServer, gateway: Endpoint, s3_proxy: Proxied, tmp_path: Path,
+    client: str, fault: Fault, number: int,
+) -> None:  # fmt: skip
     proxy = s3_proxy(gateway)
     config = bucket_account(tmp_path, server, "u1", proxy.endpoint, s3={"client": client, "attempts": 20})
 
-    ended(config, proxy, of_messages, fault)
+    ended(config, proxy, of_messages, fault, number=number)
 
     assert is_given_back(config, gateway)
     assert to_the_end(config).exit_code == 0
