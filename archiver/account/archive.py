@@ -169,6 +169,12 @@ class Archive(Struct, frozen=True):
             and not matches(each.folder.path, rules.exclude)
         ]
 
+    def unfinished_folders(self) -> list[KnownFolder]:
+        """Those of the chosen folders that were never read to their end, or not by the newest pass over them."""
+        epochs = self.catalog.account.epochs()
+        known = ((each, epochs.get(each.number)) for each in self.chosen_folders())
+        return [each for each, epoch in known if epoch is None or epoch.state is None or epoch.failed]
+
     def replayed_folders(self, *, unlisted: bool = False, catalog: Catalog | None = None) -> list[KnownFolder]:
         """Those of the chosen folders that are replayed by themselves, by `[replay] labels`."""
         chosen = self.chosen_folders(unlisted=unlisted, catalog=catalog)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ from archiver.errors import ArchiverError, ConfigError, Interrupted, Locked
 from archiver.events import Noted, Planned, Verified
 from archiver.facts.query import Found, Query
 from archiver.mail.counts import counted
-from archiver.mail.folder_names import printable
+from archiver.mail.folder_names import matches, printable
 from archiver.report.units import size
 from archiver.upkeep.index_headers import index_headers
 from pipelines.cli.accounts import finish, load_accounts
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 _SENDER_WIDTH, _FLAGS_WIDTH, _REFERENCE_WIDTH = 28, 24, 40
 _LEAST_REST = 24
 _TAKES_LONG = 100_000  # headers: some seconds
+_NAMED = 3  # of folders
 _READ_FIRST = 2000  # messages: some seconds, too
 
 
@@ -89,6 +91,7 @@ def search(configs: Chosen, vanished: bool, limit: int, index: bool, as_json: bo
       archiver search configs/ --text invoice --larger 1M --folder "INBOX*"
       archiver search configs/alice.toml --vanished --subject "minutes" --json
     """
+    _require_paths(configs)
     query, folder = query_of(matching, vanished=vanished, limit=limit), matching["folder"]
     asked = Asked(query, folder, index=index)
     terminal = terminal_of(as_json)
@@ -121,10 +124,27 @@ def search(configs: Chosen, vanished: bool, limit: int, index: bool, as_json: bo
     return exit_code
 
 
+def _require_paths(configs: Chosen) -> None:
+    """
+    Raises:
+        ConfigError: something that is no path is given as one: most probably a text to search for.
+    """
+    there = [each for each in configs.paths if each.exists()]
+    for path in configs.paths if there else ():
+        if path not in there and path.suffix != ".toml" and path.name == str(path):
+            text = shlex.quote(str(path))
+            hint = f"`archiver search {there[0]} --text {text}` finds it in senders, recipients and subjects, "
+            hint += f"`--body {text}` in what messages say"
+            raise ConfigError(
+                "search", [f'"{printable(str(path))}" is no account file and no folder of them'], hint=hint
+            )
+
+
 class SearchResult(Struct, frozen=True):
     """The messages that were found, newest first. `more`: there are more than the limit. `unindexed` messages could
     not be searched by their headers; `note` says why. `vanished` messages match that are gone from the source, if
-    no other does and they were not asked for; one more than the `limit` if there are even more."""
+    no other does and they were not asked for; one more than the `limit` if there are even more. Folders that are
+    `unfinished` may have mail that is not in the archive yet."""
 
     found: Sequence[Found] = ()
     more: bool = False
@@ -133,6 +153,7 @@ class SearchResult(Struct, frozen=True):
     vanished: int = 0
     limit: int = 0
     reading: Reading = Reading()
+    unfinished: Sequence[str] = ()
 
 
 class Asked(Struct, frozen=True):
@@ -176,8 +197,12 @@ def _search(settings: Settings, asked: Asked, listener: Listener) -> AccountOutc
         if chosen is not None and not (found or query.vanished):
             vanished = len(index.find(replace(chosen, vanished=True, limit=query.limit + 1)))
         unindexed = index.count_unindexed() if note else 0
+        unfinished = [
+            each for each in archive.unfinished_folders() if not folders or matches(each.folder.path, folders)
+        ]
     more = len(found) > query.limit
-    result = SearchResult(found[: query.limit], more, unindexed, note, vanished, query.limit, reading)
+    names = [printable(each.folder.name) for each in unfinished]
+    result = SearchResult(found[: query.limit], more, unindexed, note, vanished, query.limit, reading, names)
     return AccountOutcome(settings.account, 0, None, result)
 
 
@@ -232,6 +257,7 @@ def to_json(outcome: AccountOutcome[SearchResult]) -> dict[str, Any]:
             "unindexed": result.unindexed,
             "note": result.note,
             "not_in_index": result.reading.missing,
+            "unfinished": list(result.unfinished),
         }
     )
 
@@ -259,6 +285,17 @@ def _show(outcomes: Sequence[AccountOutcome[SearchResult]], terminal: Terminal, 
         vanished = sum(result.vanished for _, result in results)
         nothing = f"nothing found; {_among_vanished(vanished, results)}" if vanished else "nothing found"
         out.say(f"{found:,} {word}" if found else nothing)
+    for account, result in results:
+        if result.unfinished and not result.found:
+            terminal.warn(f"{account}: {_incomplete(result.unfinished)}")
+
+
+def _incomplete(folders: Sequence[str]) -> str:
+    """That more may be at the source than was searched."""
+    names = ", ".join(f'"{name}"' for name in folders[:_NAMED])
+    more = f" and {len(folders) - _NAMED:,} more" if len(folders) > _NAMED else ""
+    were = counted(len(folders), "folder was", "folders were")
+    return f"the archive is not complete: {were} not read to the end ({names}{more}); `archiver run` goes on there"
 
 
 def _among_vanished(count: int, results: Sequence[tuple[str, SearchResult]]) -> str:

@@ -193,6 +193,34 @@ def test_nothing_found_is_an_answer(archiver: Archiver, account: Path) -> None:
     assert (done.code, done.out, done.err) == (0, "nothing found\n", "")
 
 
+def test_nothing_found_in_an_archive_that_lacks_mail(
+    archiver: Archiver, account: Path, server: ScriptedServer
+) -> None:
+    """Folders that were not searched, or in which something was found, are no reason to say so."""
+    server.folders[b"Later"] = ScriptedFolder(10, {1: message(b"Subject: late\r\n\r\n")})
+    server.on(b"EXAMINE", lambda line, tag, _: tag + b" NO [SERVERBUG] not today\r\n" if b"Later" in line else None)
+    run(account, expect=3)
+
+    done = archiver("search", account, "--subject", "late")
+    assert (done.code, done.out) == (0, "nothing found\n")
+    said = (
+        'u1: the archive is not complete: 1 folder was not read to the end ("Later"); `archiver run` goes on there'
+    )
+    assert said in done.err
+    assert archiver("search", account, "--subject", "late", "--folder", "Work/*").err == ""
+    assert archiver("search", account, "--from", "bob").err == ""
+    assert archiver("search", account, "--json").document["accounts"][0]["unfinished"] == ["Later"]
+
+
+def test_a_text_that_is_given_as_a_path(archiver: Archiver, account: Path) -> None:
+    done = archiver("search", account, "minutes of May")
+
+    assert (done.code, done.out) == (2, "")
+    assert '"minutes of May" is no account file and no folder of them' in done.err
+    assert f"`archiver search {account} --text 'minutes of May'`" in done.err
+    assert "u2.toml: no such file or folder" in archiver("search", account, "u2.toml").err
+
+
 def test_more_than_the_limit_is_reported(archiver: Archiver, account: Path) -> None:
     done = archiver("search", account, "--limit", "2")
 
