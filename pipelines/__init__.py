@@ -5,11 +5,9 @@ show         output for people: live lines, tables, previews
 demo         the demo
 notify       notices, pings and metrics after a run
 graph        Luigi: the static graph of an account, and its build
-engine       accounts run in waves; one failure stops only its account
+engine       accounts run in waves, quiet ones without Luigi; one failure stops only its account
 attempts     what is asked of a run, and what is known of each account's so far
-quiet        accounts in which nothing is new, before Luigi makes a task of any
 steps        the steps at the source's side, over an open archive
-locks        each account's lock, from its first task to its last
 results      results that a step leaves for later steps
 outcome      how a verb ended for one account; one failure stops only its account
 reporting    writes the report at a run's end

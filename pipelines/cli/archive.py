@@ -57,7 +57,7 @@ def archive(
     \b
       archiver archive configs/alice.toml
     """
-    from pipelines.engine import Options
+    from pipelines.engine.run import Options
 
     options = Options(
         steps="archive",

@@ -85,7 +85,7 @@ def replay(
       archiver replay configs/alice.toml --include-vanished
       archiver replay configs/alice.toml --as-of 2026-11-20
     """
-    from pipelines.engine import Options
+    from pipelines.engine.run import Options
 
     moment = None
     if as_of is not None:

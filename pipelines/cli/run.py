@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from archiver.config.fleet.files import Chosen
     from pipelines.cli.console import PlainConsole
     from pipelines.cli.terminal import Terminal
-    from pipelines.engine import Options, Run
+    from pipelines.engine.run import Options, Run
 
 _SIDE_BY_SIDE = 4
 
@@ -113,7 +113,7 @@ def run(
       archiver run configs/ --quiet            for cron: show only problems
       archiver run configs/ --json >run.json   for programs
     """
-    from pipelines.engine import Options
+    from pipelines.engine.run import Options
 
     options = Options(
         steps="run",
@@ -152,7 +152,7 @@ def run_accounts_of(configs: Chosen, options: Options, workers: int | None, term
         ConfigError: the only account is to be replayed and has no destination.
     """
     from archiver.account.others import sharing_of
-    from pipelines.engine import run_accounts
+    from pipelines.engine.run import run_accounts
 
     began = time.monotonic()
     verb = options.steps if options.retry == "due" else "retry"

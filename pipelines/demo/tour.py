@@ -27,7 +27,7 @@ from archiver.report.verdict import verdict
 from pipelines.demo.mail import NEW_USER, RENAMED, USER, Mail
 from pipelines.demo.mailbox import SourceMailbox
 from pipelines.demo.server import HOST, SampleServer
-from pipelines.engine import Options, run_accounts
+from pipelines.engine.run import Options, run_accounts
 from pipelines.events import AnyEvent
 from pipelines.outcome import AccountOutcome
 from pipelines.reporting import write_page

@@ -21,7 +21,7 @@ from archiver.replay.send import prepare
 from pipelines.cli.export import run_export
 from pipelines.cli.rebuild import rebuild_account
 from pipelines.cli.verify import VerifyOptions, verify_accounts
-from pipelines.engine import Options, run_accounts
+from pipelines.engine.run import Options, run_accounts
 from tests.accounts import ArchiveState, account_file, archive_of, archive_state, mail, run
 from tests.buckets import assert_bucket_whole, bucket_account, forget_locally
 from tests.exported import held as exported

@@ -12,7 +12,7 @@ import pytest
 
 from archiver.config.load import load_account
 from archiver.imap import connecting
-from pipelines.engine import Options, run_accounts
+from pipelines.engine.run import Options, run_accounts
 from pipelines.events import AnyEvent, Began, log_line
 from tests.accounts import Server, account_file, run
 from tests.faults.unprivileged import run_lines

@@ -18,9 +18,10 @@ import pytest
 from archiver.config.load import load_account
 from archiver.events import Noted, Working
 from archiver.source import backoff
-from pipelines import engine, steps
+from pipelines import steps
 from pipelines.cli.main import invoke
-from pipelines.engine import Options, Run, run_accounts
+from pipelines.engine import run as engine
+from pipelines.engine.run import Options, Run, run_accounts
 from pipelines.events import AnyEvent, Began, Ended, Failed
 from pipelines.graph import luigid, tasks
 from pipelines.outcome import AccountOutcome

@@ -20,7 +20,7 @@ from archiver.errors import ServerUnavailable
 from archiver.source import backoff
 from pipelines import steps
 from pipelines.attempts import Options, Run
-from pipelines.engine import run_accounts
+from pipelines.engine.run import run_accounts
 from pipelines.events import AnyEvent, Began, Waiting
 from pipelines.graph import build
 from pipelines.outcome import AccountOutcome

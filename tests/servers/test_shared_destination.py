@@ -20,7 +20,7 @@ import pytest
 from archiver.config.load import load_account
 from pipelines.cli.main import invoke
 from pipelines.cli.verify import VerifyOptions, verify_accounts
-from pipelines.engine import Options, Run, run_accounts
+from pipelines.engine.run import Options, Run, run_accounts
 from pipelines.outcome import AccountOutcome
 from tests.accounts import RunResult, archive_of, command, mail, run
 from tests.faults.replays import migration

@@ -23,10 +23,10 @@ from archiver.events import Noted
 from archiver.login.reach import learning
 from archiver.source.kept import keeping
 from pipelines.attempts import Attempt, Options, Run, new_run_id
+from pipelines.engine.locks import AccountLocks
+from pipelines.engine.quiet import has_catalog_here, is_done
 from pipelines.events import AnyEvent, Channel, Ended, Failed, Freed, Listener, Named, emit, failed
-from pipelines.locks import AccountLocks
 from pipelines.outcome import AccountOutcome
-from pipelines.quiet import has_catalog_here, is_done
 from pipelines.steps import forget_listings
 from pipelines.stop import STOP
 
