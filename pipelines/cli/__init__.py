@@ -8,13 +8,12 @@ log           the log as a file, or as JSON
 streams       stdout and stderr, which cannot make a run fail
 accounts      the accounts that a command line names, and the document about them
 others        what others get to know of a run: notices, pings, metrics
-answers       what `init` knows about an account
-from_csv      account files in numbers, for `init`
-new_files     what `init` writes of them, and what is there already
+new_accounts  what `init` asks, and what it writes
 references    how `search`, `show` and `restore` name a message
 holds         holds for people and as JSON, and the reasons that are given for them
 restored      what `restore` did, for people and as JSON
 indexing      what messages say, read into the index of contents
+manual        the manual pages, and completion for shells
 matching      the options that say which messages are meant
 
 One file a verb: its options and help, what it does for each account, its JSON, and its words.

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from archiver.errors import ArchiveNotWritable, ArchiverError, ConfigError
 from archiver.mail.folder_names import printable
 from archiver.storage.files import sync_paths
-from pipelines.cli.answers import (
+from pipelines.cli.new_accounts.answers import (
     Answers,
     account_asked,
     account_given,
@@ -25,7 +25,7 @@ from pipelines.cli.answers import (
     protocol_of,
     token_options,
 )
-from pipelines.cli.from_csv import Request, accounts_from_csv, common_tree
+from pipelines.cli.new_accounts.from_csv import Request, accounts_from_csv, common_tree
 from pipelines.cli.options import PATH, Integer, json_option
 
 if TYPE_CHECKING:

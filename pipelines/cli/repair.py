@@ -10,7 +10,6 @@ from msgspec import Struct, to_builtins
 
 from archiver.mail.counts import counted
 from archiver.mail.folder_names import printable
-from archiver.upkeep.repair import RepairResult
 from pipelines.cli.accounts import finish, load_accounts
 from pipelines.cli.options import configs_argument, output_options, terminal_of
 from pipelines.cli.references import arrived_text
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from archiver.config.fleet.files import Chosen
     from archiver.config.load import Settings
     from archiver.report.units import Row
+    from archiver.upkeep.repair import RepairResult
     from pipelines.cli.terminal import Terminal
 
 _REPAIR = "repair"

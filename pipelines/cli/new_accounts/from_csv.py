@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from archiver.config.fleet.rows import Problem, Sheet
     from archiver.config.layers import Tree
     from archiver.config.settings import Settings
-    from pipelines.cli.answers import Answers
-    from pipelines.cli.new_files import Compared
+    from pipelines.cli.new_accounts.answers import Answers
+    from pipelines.cli.new_accounts.files import Compared
 
 _DEFAULTS_HEAD = """\
 # What the accounts in this folder and its subfolders have in common; an account's own file wins over it, key by
@@ -53,7 +53,7 @@ def accounts_from_csv(request: Request) -> int:
     """
     from archiver.config.fleet.made import by_text, make_accounts
     from archiver.config.fleet.toml import text_of
-    from pipelines.cli.new_files import compare, require_private, write
+    from pipelines.cli.new_accounts.files import compare, require_private, write
 
     sheet = _read(request)
     fleet, defaults = _fleet(request, sheet)
@@ -225,7 +225,7 @@ def _table(side: str, prefix: str, answers: Answers) -> Tree:
     from archiver.config.fleet.columns import reference_tree
     from archiver.config.references import SecretReference
     from archiver.config.template import table_of
-    from pipelines.cli.answers import secret_of
+    from pipelines.cli.new_accounts.answers import secret_of
 
     table: Tree = {key: getattr(answers, key) for key in ("host", "user", "tls", "port", "ca_file")}
     secret = secret_of(prefix, answers)
