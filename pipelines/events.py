@@ -43,12 +43,14 @@ class Began(Struct, frozen=True):
 
 class Failed(Struct, frozen=True):
     """An account's step failed: the line for people, and the exit code. `trace` is the end of the traceback of an
-    unexpected error; `again`: in how many seconds another attempt may succeed."""
+    unexpected error; `again`: in how many seconds another attempt may succeed; `hint`: the end of the message that
+    says what to do next."""
 
     message: str
     exit_code: int
     trace: str = ""
     again: float | None = None
+    hint: str | None = None
 
 
 class Named(Struct, frozen=True):
@@ -227,12 +229,16 @@ def progress_of(account: str) -> Progress:
 def failed(error: BaseException, file: Path | None = None) -> Failed:
     """The event of an error; an unexpected one is a bug and keeps its traceback. `file` is the account's."""
     known = foreseen(error)
-    text = redacted(with_file(str(known), file) if file else str(known))
-    # NOTE: a ConfigError has a line for each mistake, and no text from a server.
-    text = text if isinstance(known, ConfigError) else printable(text)
+
+    def told(words: str) -> str:
+        words = redacted(with_file(words, file) if file else words)
+        # NOTE: a ConfigError has a line for each mistake, and no text from a server.
+        return words if isinstance(known, ConfigError) else printable(words)
+
     trace = known.trace if isinstance(known, UnexpectedError) else ""
     again = known.delay_seconds if isinstance(known, Throttled) and known.may_put_back else None
-    return Failed(text, known.exit_code, trace, again)
+    hint = told(known.hint) if known.hint else None
+    return Failed(told(str(known)), known.exit_code, trace, again, hint)
 
 
 def log_line(event: AnyEvent) -> str | None:
@@ -259,7 +265,7 @@ def log_line(event: AnyEvent) -> str | None:
         case Expected(messages, octets):
             about = f", about {size(octets)}" if octets else ""
             return f"about {counted(messages, 'message')} to fetch{about}" if messages else None
-        case Failed(message, _, trace, _):
+        case Failed(message, _, trace):
             return f"{message}\n{trace}" if trace else message
         case _:
             return None

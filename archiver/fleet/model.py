@@ -35,12 +35,13 @@ class RunBegun(Struct, frozen=True):
 
 
 class Amounts(Struct, frozen=True):
-    """What an archive holds, and how much of it waits for the destination."""
+    """What an archive holds, and how much of it waits for the destination; None: nobody counted, or there is none.
+    The octets that wait are estimated."""
 
     messages: int = 0
     octets: int = 0
-    messages_to_go: int = 0
-    octets_to_go: int = 0
+    messages_to_go: int | None = None
+    octets_to_go: int | None = None
 
 
 class RunEnded(Struct, frozen=True):

@@ -69,7 +69,8 @@ _AFTER_RUN = """
       fingerprint = ?
     WHERE fleet = ? AND account = ?"""
 _COUNTED = """
-    UPDATE account SET messages = ?, octets = ?, messages_to_go = ?, octets_to_go = ?
+    UPDATE account SET messages = ?, octets = ?, messages_to_go = coalesce(?, messages_to_go),
+      octets_to_go = coalesce(?, octets_to_go)
     WHERE fleet = ? AND account = ?"""
 _RUNS = """
     SELECT run, verb, began, ended, status, exit_code, cause, next_step, owner, seconds
@@ -282,7 +283,7 @@ def _is_another(each: Enrolled, known: Mapping[str, Account]) -> bool:
     return user != user_before and host != host_before
 
 
-def _amounts_row(amounts: Amounts) -> tuple[int, int, int, int]:
+def _amounts_row(amounts: Amounts) -> tuple[int | None, ...]:
     return amounts.messages, amounts.octets, amounts.messages_to_go, amounts.octets_to_go
 
 

@@ -153,6 +153,7 @@ def run_accounts_of(configs: Chosen, options: Options, workers: int | None, term
     """
     from archiver.account.others import sharing_of
     from pipelines.engine.run import run_accounts
+    from pipelines.fleet.record import FleetRecord
 
     began = time.monotonic()
     verb = options.steps if options.retry == "due" else "retry"
@@ -168,11 +169,13 @@ def run_accounts_of(configs: Chosen, options: Options, workers: int | None, term
     options = replace(options, workers=workers or min(_SIDE_BY_SIDE, max(1, len(accounts.settings))))
     others = Others(verb, accounts, terminal)
     try:
+        record = FleetRecord(verb, accounts.settings, terminal.warn)
         with terminal.progress(accounts.names) as display, forward_logs(lambda text: display("", Noted(text))):
             if options.max_seconds is not None:
                 STOP.after(options.max_seconds - (time.monotonic() - began))
             others.announce()
-            outcomes = run_accounts(accounts.settings, options, others.listening(display))
+            with record.listening(others.listening(display)) as listener:
+                outcomes = run_accounts(accounts.settings, options, listener)
         results = [to_json(each) for each in (*outcomes, *accounts.refused)]
         exit_code = worst(each["exit_code"] for each in results)
         if exit_code > 128 and STOP.signal is not None:

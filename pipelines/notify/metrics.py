@@ -52,7 +52,7 @@ def counting(counts: Counts, listener: Listener) -> Listener:
                 counts.add(account, "archiver_sent_bytes_total", octets)
             case Slowed():
                 counts.add(account, _THROTTLES, 1)
-            case Failed(_, exit_code, _, _) if exit_code == _THROTTLED:
+            case Failed(_, exit_code) if exit_code == _THROTTLED:
                 counts.add(account, _THROTTLES, 1)
         listener(account, event)
 

@@ -25,5 +25,11 @@ def reason_of(document: Mapping[str, Any]) -> str | None:
     return printable("; ".join(whole)) or None
 
 
+def next_step_of(document: Mapping[str, Any]) -> str | None:
+    """What to do about the first thing that keeps a run's exit code from 0; None if the report does not say."""
+    left = (each for each in document.get("failures", ()) if not each["next"].startswith(ACCEPTED))
+    return next((printable(each["next"]) for each in left if each["next"]), None)
+
+
 def _count(number: int, word: str) -> str:
     return f"{number:,} {word}{'' if number == 1 else 's'}" if number else ""

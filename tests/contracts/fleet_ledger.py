@@ -101,6 +101,15 @@ class LedgerContract:
         assert (alice.success, alice.amounts, alice.fingerprint, alice.due) == (LATER, Amounts(7, 8), None, 1e10)
         assert enrolled.accounts.known()["carl"].due is None
 
+    def test_what_waits_for_the_destination_stays_known_when_a_step_does_not_count_it(
+        self, enrolled: FleetLedger
+    ) -> None:
+        enrolled.accounts.begun([begun()])
+        enrolled.accounts.ended([replace(ended(), amounts=Amounts(7, 700, 2, 200))])
+        enrolled.accounts.ended([replace(ended(), amounts=Amounts(9, 900))])
+
+        assert enrolled.accounts.known()["alice"].amounts == Amounts(9, 900, 2, 200)
+
     def test_a_run_that_is_begun_again_has_not_ended(self, enrolled: FleetLedger) -> None:
         enrolled.accounts.begun([begun()])
         enrolled.accounts.ended([replace(ended(exit_code=3), cause="one message is missing")])

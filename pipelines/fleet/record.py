@@ -1,0 +1,182 @@
+"""Records the runs of a command in the ledgers of its accounts' fleets, as they begin and end.
+
+No mail depends on it: a ledger that cannot be written meanwhile costs one line, and what was not recorded is
+recorded as soon as it can be.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from archiver.config.settings import Settings
+from archiver.config.tables.fleet import is_postgresql
+from archiver.control.run import utc_now
+from archiver.errors import LedgerUnavailable
+from archiver.fleet.model import Amounts, RunBegun, RunEnded
+from archiver.fleet.port import FleetLedger
+from pipelines.events import AnyEvent, Began, Ended, Failed, Named
+from pipelines.fleet.ledgers import Ledgers, owner_of_claims
+from pipelines.show.reasons import next_step_of, reason_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pipelines.events import Listener
+
+_STOPPED = 128  # and more: by a signal
+_AGAIN_SECONDS = 10.0  # between two tries to write what could not be written
+
+
+class FleetRecord:
+    """The runs of the `verb` of these accounts; `warn` gets lines for people.
+
+    Raises:
+        LedgerUnavailable: a database that several hosts share cannot be reached. A file that cannot be written is
+            a warning, and nothing is recorded.
+        ConfigError: the ledger is one of another fleet.
+    """
+
+    def __init__(self, verb: str, accounts: Sequence[Settings], warn: Callable[[str], None]) -> None:
+        self._verb, self._warn = verb, warn
+        self._ledgers = Ledgers()
+        self._members: dict[str, tuple[FleetLedger, str]] = {}
+        self._runs: dict[str, _Run] = {}
+        self._waiting: list[tuple[FleetLedger, RunBegun | RunEnded]] = []
+        self._is_told = False
+        self._not_before = 0.0
+        try:
+            for ledger, its in self._ledgers.enrol(accounts).items():
+                self._members |= {each.account: (ledger, name) for name, each in its.items()}
+        except LedgerUnavailable as error:
+            self._ledgers.close()
+            if any(each.fleet is not None and is_postgresql(each.fleet.ledger) for each in accounts):
+                raise
+            warn(f"{error}; this run is not recorded there")
+        except BaseException:
+            self._ledgers.close()
+            raise
+
+    @contextmanager
+    def listening(self, listener: Listener) -> Iterator[Listener]:
+        """The listener of the run, with what is recorded on the way. At the end everything is written, or it is
+        said that it is not."""
+
+        def listen(account: str, event: AnyEvent) -> None:
+            listener(account, event)
+            if account in self._members:
+                self._hear(account, event)
+
+        try:
+            yield listen if self._members else listener
+        finally:
+            self._not_before = 0.0
+            self._write()
+            if self._waiting:
+                self._warn("the fleet's ledger does not know how all accounts ended; the next run records it")
+            self._ledgers.close()
+
+    def _hear(self, account: str, event: AnyEvent) -> None:
+        ledger, name = self._members[account]
+        match event:
+            case Named(run_id):
+                self._runs[account] = _Run(run_id)
+            case Began():
+                run = self._runs[account]
+                run.told = None, None
+                if not run.is_begun:
+                    run.is_begun, run.began = True, time.monotonic()
+                    self._record(ledger, RunBegun(name, run.name, self._verb, utc_now(), owner_of_claims()))
+            case Ended(exit_code, report):
+                self._record(ledger, *self._ended(account, name, exit_code, _read(Path(report))))
+            case Failed(message, exit_code, _, again, hint):
+                told = {"message": message, "hint": hint, "again": again}
+                self._record(ledger, *self._ended(account, name, exit_code, told))
+            case _:
+                pass
+
+    def _ended(
+        self, account: str, name: str, exit_code: int, told: Mapping[str, Any]
+    ) -> Sequence[RunBegun | RunEnded]:
+        """How a run ended, by its report or by the error that ended it."""
+        run, at = self._runs[account], utc_now()
+        begun = [] if run.is_begun else [RunBegun(name, run.name, self._verb, at, owner_of_claims())]
+        run.is_begun = True
+        if "message" in told:
+            run.told = told["message"].removesuffix(f"; {told['hint']}"), told["hint"]
+        cause, next_step = run.told if exit_code else (None, None)
+        if cause is None and exit_code:
+            cause, next_step = reason_of(told), next_step_of(told)
+        status = told.get("status") or ("failed" if exit_code else "complete")
+        again = told.get("again")
+        ended = RunEnded(
+            account=name,
+            run=run.name,
+            status="stopped" if exit_code > _STOPPED else status,
+            exit_code=exit_code,
+            at=at,
+            seconds=0.0 if run.began is None else time.monotonic() - run.began,
+            cause=cause,
+            next_step=next_step,
+            due=None if again is None else time.time() + again,
+            amounts=_amounts(told.get("totals")),
+        )
+        return [*begun, ended]
+
+    def _record(self, ledger: FleetLedger, *rows: RunBegun | RunEnded) -> None:
+        self._waiting += [(ledger, row) for row in rows]
+        if time.monotonic() >= self._not_before:
+            self._write()
+
+    def _write(self) -> None:
+        while self._waiting:
+            ledger, row = self._waiting[0]
+            try:
+                if isinstance(row, RunBegun):
+                    ledger.accounts.begun([row])
+                else:
+                    ledger.accounts.ended([row])
+            except LedgerUnavailable as error:
+                self._not_before = time.monotonic() + _AGAIN_SECONDS
+                if not self._is_told:
+                    self._is_told = True
+                    self._warn(f"{error.message}; the run goes on, and it is recorded when the ledger is back")
+                return
+            self._waiting.pop(0)
+        if self._is_told:
+            self._is_told = False
+            self._warn("the fleet's ledger is back, and everything is recorded")
+
+
+class _Run:
+    """An account's run so far. `told` are cause and next step of the error that ended its last try."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.is_begun = False
+        self.began: float | None = None
+        self.told: tuple[str | None, str | None] = (None, None)
+
+
+def _read(report: Path) -> Mapping[str, Any]:
+    """A report; empty if it cannot be read."""
+    try:
+        document = json.loads(report.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _amounts(totals: Mapping[str, Any] | None) -> Amounts | None:
+    """What the totals of a report say."""
+    if not totals:
+        return None
+    messages, octets = int(totals["stored"]), int(totals["stored_bytes"])
+    if (there := totals.get("destination")) is None:
+        return Amounts(messages, octets)
+    pending = int(there["pending"])
+    return Amounts(messages, octets, pending, octets * pending // messages if messages else 0)
