@@ -3,9 +3,10 @@
 It makes large numbers of accounts quick to look through and lets several hosts share them. It is never the only
 place of a fact about mail: lose it, and account files and archives make it again.
 
-model   what it holds, as values
-port    the ledger as those who use it see it
-sql     its statements, which SQLite and PostgreSQL share
-sqlite  in a file, for one host
-open    chooses the adapter
+model       what it holds, as values
+port        the ledger as those who use it see it
+sql         its statements, which SQLite and PostgreSQL share
+sqlite      in a file, for one host
+postgresql  in a database, for several
+open        chooses the adapter
 """

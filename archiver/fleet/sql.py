@@ -6,8 +6,7 @@ for any number of accounts.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -82,24 +81,25 @@ _FORGET = """
 _FREE = "(owner IS NULL OR owner = ? OR claimed_until IS NULL OR claimed_until <= ?)"
 _TAKE = """
     UPDATE account SET owner = ?, claimed_until = ?
-    WHERE fleet = ? AND account IN ({names}) AND {free} RETURNING account"""
+    WHERE fleet = ? AND account {among} AND {free} RETURNING account"""
 _DUE = """
     SELECT account FROM account
-    WHERE fleet = ? AND account IN ({names}) AND (owner IS NULL OR claimed_until IS NULL OR claimed_until <= ?)
+    WHERE fleet = ? AND account {among} AND (owner IS NULL OR claimed_until IS NULL OR claimed_until <= ?)
       AND (due IS NULL OR due <= ?)
-      AND (? IS NULL OR NOT EXISTS (SELECT 1 FROM run WHERE run.fleet = account.fleet
+      AND (CAST(? AS TEXT) IS NULL OR NOT EXISTS (SELECT 1 FROM run WHERE run.fleet = account.fleet
         AND run.account = account.account AND run.run = ? AND run.ended IS NOT NULL))
     ORDER BY coalesce(due, 0), coalesce(seconds, 0) DESC, account LIMIT ?"""
 _GIVE_BACK = """
     UPDATE account SET owner = NULL, claimed_until = NULL {due}
-    WHERE fleet = ? AND owner = ? AND account IN ({names})"""
+    WHERE fleet = ? AND owner = ? AND account {among}"""
 
 
 class Dialect(Struct, frozen=True):
-    """`names`: a query of the texts in a JSON list that is one parameter; `skip_locked`: what makes a query lock
-    its rows and leave out those that others have locked."""
+    """`among`: what follows a column that must have one of the names in a parameter, and `listed` makes that
+    parameter; `skip_locked`: what makes a query lock its rows and leave out those that others have locked."""
 
-    names: str
+    among: str
+    listed: Callable[[Collection[str]], Any]
     skip_locked: str = ""
 
 
@@ -219,8 +219,8 @@ class SqlAccounts:
         if names is None:
             rows = cursor.rows(_KNOWN.format(these=""), (self._fleet,))
         else:
-            these = f"AND account.account IN ({self._dialect.names})"
-            rows = cursor.rows(_KNOWN.format(these=these), (self._fleet, _listed(names)))
+            these = f"AND account.account {self._dialect.among}"
+            rows = cursor.rows(_KNOWN.format(these=these), (self._fleet, self._dialect.listed(names)))
         return {row[0]: _account(row, now) for row in rows}
 
 
@@ -239,11 +239,11 @@ class SqlClaims:
     ) -> Sequence[str]:
         with self._database.transaction() as cursor:
             now = self._database.now(cursor)
-            statement = _DUE.format(names=self._dialect.names) + self._dialect.skip_locked
+            statement = _DUE.format(among=self._dialect.among) + self._dialect.skip_locked
             found = [
                 str(name)
                 for (name,) in cursor.rows(
-                    statement, (self._fleet, _listed(names), now, now, not_run, not_run, limit)
+                    statement, (self._fleet, self._dialect.listed(names), now, now, not_run, not_run, limit)
                 )
             ]
             taken = self._take(cursor, owner, found, seconds)
@@ -254,25 +254,23 @@ class SqlClaims:
             until = self._database.now(cursor) + seconds
             statement = (
                 "UPDATE account SET claimed_until = ? "
-                f"WHERE fleet = ? AND owner = ? AND account IN ({self._dialect.names}) RETURNING account"
+                f"WHERE fleet = ? AND owner = ? AND account {self._dialect.among} RETURNING account"
             )
-            rows = cursor.rows(statement, (until, self._fleet, owner, _listed(names)))
+            rows = cursor.rows(statement, (until, self._fleet, owner, self._dialect.listed(names)))
             return frozenset(str(name) for (name,) in rows)
 
     def give_back(self, owner: str, names: Collection[str], due: float | None = None) -> None:
-        statement = _GIVE_BACK.format(names=self._dialect.names, due="" if due is None else ", due = ?")
+        statement = _GIVE_BACK.format(among=self._dialect.among, due="" if due is None else ", due = ?")
         with self._database.transaction() as cursor:
-            cursor.change(statement, (*([] if due is None else [due]), self._fleet, owner, _listed(names)))
+            cursor.change(
+                statement, (*([] if due is None else [due]), self._fleet, owner, self._dialect.listed(names))
+            )
 
     def _take(self, cursor: Cursor, owner: str, names: Collection[str], seconds: float) -> Collection[str]:
         now = self._database.now(cursor)
-        statement = _TAKE.format(names=self._dialect.names, free=_FREE)
-        rows = cursor.rows(statement, (owner, now + seconds, self._fleet, _listed(names), owner, now))
+        statement = _TAKE.format(among=self._dialect.among, free=_FREE)
+        rows = cursor.rows(statement, (owner, now + seconds, self._fleet, self._dialect.listed(names), owner, now))
         return frozenset(str(name) for (name,) in rows)
-
-
-def _listed(names: Collection[str]) -> str:
-    return json.dumps(list(names))
 
 
 def _is_another(each: Enrolled, known: Mapping[str, Account]) -> bool:

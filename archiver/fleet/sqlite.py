@@ -5,6 +5,7 @@ Nothing is synced at a commit: after a power cut the newest rows may be missing,
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import time
@@ -19,7 +20,7 @@ from archiver.fleet.sql import SCHEMA, VERSION, Cursor, Dialect, SqlAccounts, Sq
 from archiver.storage.mounts import network_file_system_of
 
 _BUSY_SECONDS = 60
-_DIALECT = Dialect(names="SELECT value FROM json_each(?)")
+_DIALECT = Dialect("IN (SELECT value FROM json_each(?))", lambda names: json.dumps(list(names)))
 _DELETE_IT = "move it away; runs and marks in the archives make it again"
 
 
