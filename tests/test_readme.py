@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
-import subprocess
-import sys
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -160,32 +157,6 @@ def test_the_keys_are_those_of_an_account_file_with_their_defaults() -> None:
 def test_a_command_line_that_is_shown_parses(line: str) -> None:
     _, verb, *arguments = shlex.split(line.replace("CONFIG…", "CONFIG"), comments=True)
     verbs()[verb].make_context(verb, arguments)
-
-
-def test_the_line_for_bash_completes_verbs_options_values_and_paths() -> None:
-    (line,) = re.findall(r"^eval .*bash_source.*$", section(COMMANDS, "## Completion"), re.MULTILINE)
-    script = f"""{line}
-compopt() {{ COMPREPLY=("$1 $2"); }}  # else for a completion alone: the shell completes paths
-asked() {{
-    COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) COMPREPLY=()
-    _archiver_completion "$1"
-    echo "${{COMPREPLY[@]}}"
-}}
-asked archiver sh
-asked archiver run --new
-asked archiver export alice.toml there --to m
-asked archiver run conf
-"""
-    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
-    done = subprocess.run(
-        ["bash", "-c", script], env={**os.environ, "PATH": path}, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.splitlines() == [
-        "show",
-        "--new-source --new-archive --new-destination",
-        "maildir mbox",
-        "-o default",
-    ]
 
 
 @pytest.mark.parametrize("line", commands("luigi"))

@@ -43,7 +43,7 @@ EXIT_CODES: dict[int, str] = {
     128: "stopped by signal N; what was fetched is kept, run again to resume",
 }
 
-# A shell asks through this variable how to complete a line.
+# By this variable a shell asks for what completes its lines, as in bash_source.
 _COMPLETION = "_ARCHIVER_COMPLETE"
 
 _COLLECTOR = (200_000, 20, 20)  # while modules are loaded, which makes many small values and hardly any garbage
@@ -190,10 +190,14 @@ def _log_end(context: click.Context, code: int, *, is_quiet: bool) -> None:
 
 
 def _complete(instruction: str) -> int:
-    """Print the script that adds completion to a shell, or how the line that the shell shows may go on."""
-    from click.shell_completion import shell_complete
+    """Print the script that adds completion to a shell. The package installs it, but not every shell finds it."""
+    from pipelines.cli.manual.files import COMPLETION, completion_of
 
-    return shell_complete(archiver, {}, "archiver", _COMPLETION, instruction)
+    shell = instruction.removesuffix("_source")
+    if shell == instruction or shell not in COMPLETION:
+        return 2
+    click.echo(completion_of(archiver, shell), nl=False)
+    return 0
 
 
 def _version() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import click
 from msgspec import Struct
@@ -101,22 +101,26 @@ def _arguments(command: click.Command) -> Iterator[Argument]:
 
 
 def _options(command: click.Command, context: click.Context) -> tuple[Option, ...]:
-    return tuple(
-        _option(command, each, context)
-        for each in command.get_params(context)
-        if isinstance(each, click.Option) and not each.hidden
-    )
+    listed = (each for each in command.params if isinstance(each, click.Option) and not each.hidden)
+    # NOTE: click keeps a command's help option under the names that the first context of this process gave it.
+    names = _short_first(command.get_help_option_names(context))
+    shows_help = Option(names, "Show this message and exit.", None, None, False, Value("text"))
+    return (*(_option(command, each, context) for each in listed), shows_help)
 
 
 def _option(command: click.Command, option: click.Option, context: click.Context) -> Option:
     return Option(
-        tuple(sorted(option.opts, key=lambda name: name.startswith("--"))),
+        _short_first(option.opts),
         _sentence(option.help),
         None if option.is_flag else option.make_metavar(context),
         _default(option),
         option.multiple,
         value_of(command, option),
     )
+
+
+def _short_first(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(names, key=lambda name: name.startswith("--")))
 
 
 def _default(option: click.Option) -> str | None:
