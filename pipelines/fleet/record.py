@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,7 +113,6 @@ class FleetRecord:
         if cause is None and exit_code:
             cause, next_step = reason_of(told), next_step_of(told)
         status = told.get("status") or ("failed" if exit_code else "complete")
-        again = told.get("again")
         ended = RunEnded(
             account=name,
             run=run.name,
@@ -122,7 +122,7 @@ class FleetRecord:
             seconds=0.0 if run.began is None else time.monotonic() - run.began,
             cause=cause,
             next_step=next_step,
-            due=None if again is None else time.time() + again,
+            due=_due(told),
             amounts=_amounts(told.get("totals")),
         )
         return [*begun, ended]
@@ -169,6 +169,15 @@ def _read(report: Path) -> Mapping[str, Any]:
     except (OSError, ValueError):
         return {}
     return document if isinstance(document, dict) else {}
+
+
+def _due(told: Mapping[str, Any]) -> float | None:
+    """When another try is worth while, by the error or by the report."""
+    if (seconds := told.get("again")) is not None:
+        return time.time() + float(seconds)
+    if (moment := told.get("again_at")) is None:
+        return None
+    return datetime.fromisoformat(moment).timestamp()
 
 
 def _amounts(totals: Mapping[str, Any] | None) -> Amounts | None:

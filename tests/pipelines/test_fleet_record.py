@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -95,6 +96,17 @@ def test_what_waits_for_the_destination_is_known(
     assert amounts is not None
     assert (amounts.messages, amounts.messages_to_go) == (4, 4)
     assert amounts.octets == amounts.octets_to_go > 0
+
+
+def test_an_account_that_was_throttled_is_due_when_the_server_says(scripted: Scripted, tmp_path: Path) -> None:
+    server = scripted({b"INBOX": ScriptedFolder()})
+    server.on(b"LOGIN", b"NO [LIMIT] Throttled. Suggested Backoff Time: 7200000 milliseconds")
+    before = time.time()
+    command("run", member(tmp_path, server, "u1"), expect=75)
+
+    due = known(tmp_path)["u1"].due
+    assert due is not None
+    assert before + 7199 <= due <= time.time() + 7202
 
 
 def test_a_run_that_was_killed_has_begun_and_not_ended(scripted: Scripted, tmp_path: Path) -> None:
