@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class Options(Struct, frozen=True):
     """How to run. `steps`: "run" (replay too, where there is a destination), "archive" or "replay"; `retry`: "due",
     "all" or "accept"; `destination_is`: what the user says about an unknown destination; `workers`: accounts at the
-    same time; `as_of`: replay the folders as they were then (UTC, ISO 8601); `max_seconds`: how long all may
-    take."""
+    same time; `after_cutover`: change what is at the destination although people live there; `as_of`: replay the
+    folders as they were then (UTC, ISO 8601); `max_seconds`: how long all may take."""
 
     run_id: str | None = None
     workers: int = 1
@@ -33,6 +33,7 @@ class Options(Struct, frozen=True):
     include_vanished: bool = False
     include_removed: bool = False
     confirm_deletions: bool = False
+    after_cutover: bool = False
     as_of: str | None = None
     max_seconds: float | None = None
 

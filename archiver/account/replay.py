@@ -48,7 +48,7 @@ _begun = KeptConnection[Begun]()
 class ReplayOptions(Struct, frozen=True):
     """What the command line asks of a replay. `moment` (UTC, ISO 8601): the folders as they stood then. `beside`:
     files of other accounts that the command works on. `answer` is what the user says about a destination that is
-    not known."""
+    not known. `after_cutover`: what is there may be changed although people live there."""
 
     retry: RefusalRetry = "due"
     include_vanished: bool = False
@@ -57,6 +57,13 @@ class ReplayOptions(Struct, frozen=True):
     moment: str | None = None
     beside: tuple[Path, ...] = ()
     answer: IdentityAnswer = "ask"
+    after_cutover: bool = False
+
+
+def is_cut_over(catalog: Catalog) -> bool:
+    """Whether people said that the destination is theirs now."""
+    marks = catalog.keeping.marks()
+    return bool(marks) and marks[-1].state == "cutover"
 
 
 def map_rules(settings: Settings) -> MapRules:
@@ -177,7 +184,8 @@ def look_for_changes(
     Nothing is recorded, but a refused login for `require_login`. `leave` closes the connection, if it is None or
     when the replay is done."""
     number = archive.destination_number
-    if number is None or archive.settings.replay.vanished != "keep" or not _shows_changes(archive, number):
+    keeps = archive.settings.replay.vanished == "keep" or is_cut_over(archive.catalog)
+    if number is None or not keeps or not _shows_changes(archive, number):
         return None
     context = _context(archive, recorder, ReplayOptions(), archive.catalog.replicas.pending, control)
     context.destination = number
@@ -222,6 +230,7 @@ def _context(
     control: RunControl,
 ) -> ReplayContext:
     server = destination_of(archive.settings)
+    only_adds = not options.after_cutover and options.moment is None and is_cut_over(archive.catalog)
     return ReplayContext(
         connect=lambda: server.connect_or_take(archive.spool),
         leave=server.leave_open,
@@ -233,13 +242,14 @@ def _context(
         others=AccountsBeside(archive.settings, options.beside),
         rules=ReplayRulesOfAccount(
             repairs=archive.settings.replay.repair,
-            vanished=archive.settings.replay.vanished,
+            vanished="keep" if only_adds else archive.settings.replay.vanished,
             retry=options.retry,
             # What was there then may be gone from the source now; and nothing is taken away for that.
             include_vanished=options.include_vanished or options.moment is not None,
             include_removed=options.include_removed,
             confirm_deletions=options.confirm_deletions,
             of_now=options.moment is None,
+            only_adds=only_adds,
             rights=_rights_rules(archive.settings),
             labels=archive.settings.replay.labels == "labels",
         ),
@@ -278,6 +288,7 @@ def verify_at_destination(
         raise ConfigError(str(archive.settings.file), [nothing], hint="`archiver run` does it")
 
     connection = server.connect(archive.spool, control, patient=patient)
+    follows = not is_cut_over(archive.catalog)
     with closing(connection):
         verifier = DestinationVerifier(
             connection=connection,
@@ -289,7 +300,8 @@ def verify_at_destination(
             all_sent=all_sent,
             recorder=recorder,
             unchanged=unchanged,
-            compares_rights=archive.settings.replay.acls,
+            compares_rights=follows and archive.settings.replay.acls,
+            follows=follows,
             labels=archive.settings.replay.labels == "labels",
         )
         result = verifier.run(archive.replayed_folders(unlisted=unlisted))

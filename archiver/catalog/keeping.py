@@ -7,7 +7,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from archiver.facts.keeping import HoldEndedFact, HoldFact
+from archiver.facts.keeping import HoldEndedFact, HoldFact, StateMarkedFact
 from archiver.facts.replica import MessageKey
 from archiver.mail.model import Digest
 
@@ -34,6 +34,10 @@ class Keeping(Protocol):
 
     def holds(self) -> Sequence[KnownHold]:
         """All holds, those that ended included, by number."""
+
+    def marks(self) -> Sequence[StateMarkedFact]:
+        """What people said about how far the migration is, in their order. After "cutover" the destination is left
+        alone."""
 
     def holdable(self, keys: Collection[MessageKey]) -> Iterator[Holdable]:
         """What decides whether these messages are held; those that the catalog does not know are left out."""

@@ -37,7 +37,7 @@ from archiver.facts.destination import (
     TwinFact,
     UnsentFact,
 )
-from archiver.facts.keeping import HoldEndedFact, HoldFact
+from archiver.facts.keeping import HoldEndedFact, HoldFact, StateMarkedFact
 from archiver.mail.folder_names import is_directory
 from archiver.mail.model import Digest, Flags, Headers, Labels, Signed, StoredMessage
 
@@ -266,6 +266,7 @@ Fact = Union[  # noqa: UP007 - a runtime value, iterated below
     GrantedFact,
     HoldFact,
     HoldEndedFact,
+    StateMarkedFact,
 ]
 
 

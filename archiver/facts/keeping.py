@@ -1,4 +1,5 @@
-"""The facts about what must be kept: holds, which forbid that messages are forgotten."""
+"""The facts about what must be kept: holds, which forbid that messages are forgotten; and how far a migration is,
+since after the cutover the destination is left alone."""
 
 from __future__ import annotations
 
@@ -26,6 +27,16 @@ class HoldEndedFact(Struct, frozen=True):
 
     kind: ClassVar[str] = "hold_ended"
     number: int
+    reason: str
+    by: str
+    at: str
+
+
+class StateMarkedFact(Struct, frozen=True):
+    """A person said how far the account's migration is. The last one counts."""
+
+    kind: ClassVar[str] = "state_marked"
+    state: str
     reason: str
     by: str
     at: str

@@ -16,13 +16,13 @@ from typing import Any
 from archiver.errors import ConfigError, IntegrityError
 from archiver.facts.archive import Fact, Segment
 from archiver.facts.codec import fact_from_json, fact_to_json
-from archiver.facts.keeping import HoldEndedFact, HoldFact
+from archiver.facts.keeping import HoldEndedFact, HoldFact, StateMarkedFact
 from archiver.mail.model import Digest
 
 FORMAT = "archiver-journal/2"
 _FIRST_FORMAT = "archiver-journal/1"
 #: A segment with one of these has the newer format: a program that does not know them must stop at it.
-_OF_NEWER_FORMAT = (HoldFact, HoldEndedFact)
+_OF_NEWER_FORMAT = (HoldFact, HoldEndedFact, StateMarkedFact)
 RESTORE = "restore the journal from a backup"
 
 _MOST_OCTETS = 256 << 20  # unpacked; a thousand messages with the longest headers take less than 10 MB

@@ -9,4 +9,5 @@ sql         its statements, which SQLite and PostgreSQL share
 sqlite      in a file, for one host
 postgresql  in a database, for several
 open        chooses the adapter
+states      how far a migration is, as a function of what happened
 """

@@ -66,7 +66,8 @@ class ReplayRulesOfAccount(Struct, frozen=True):
     with `confirm_deletions`. `include_vanished` also sends messages that are gone from the source,
     `include_removed` sends again what the destination's user removed. `of_now`: the folders as they are, not as
     they were at a past moment. `rights`: access rights are given as they are at the source; None: they are left
-    alone. `labels`: copies get the labels of Gmail, too."""
+    alone. `labels`: copies get the labels of Gmail, too. `only_adds`: people live in the destination, so
+    nothing that is there is changed; what is new is added."""
 
     repairs: Collection[str]
     vanished: VanishedPolicy
@@ -75,8 +76,14 @@ class ReplayRulesOfAccount(Struct, frozen=True):
     include_removed: bool = False
     confirm_deletions: bool = False
     of_now: bool = True
+    only_adds: bool = False
     rights: RightsRules | None = None
     labels: bool = False
+
+    @property
+    def follows(self) -> bool:
+        """Whether what is there gets the flags, the names of folders and the rights that the source has now."""
+        return self.of_now and not self.only_adds
 
 
 class InFlight(Struct, frozen=True):

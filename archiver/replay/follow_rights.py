@@ -38,7 +38,7 @@ def are_due(context: ReplayContext, placed: Placed) -> bool:
 
 def _due(context: ReplayContext, placed: Placed) -> Iterator[_Folder]:
     rules = context.rules.rights
-    if rules is None or not context.rules.of_now:
+    if rules is None or not context.rules.follows:
         return
     sharing = context.replicas.sharing
     rights, granted = sharing.rights(), sharing.granted(context.destination)

@@ -34,9 +34,9 @@ from archiver.replay.context import MOST_BLAMED, ReplayContext, ReplayJob
 from archiver.replay.deletions import delete_vanished, report_gone_folders, stranded_jobs
 from archiver.replay.folders.create import create_folders
 from archiver.replay.folders.removed import forget_removed, removed_folders
-from archiver.replay.folders.rename import follow_renames, resolve_renames
+from archiver.replay.folders.rename import follow_renames, resolve_renames, without_renamed
 from archiver.replay.follow_rights import are_due, follow_rights
-from archiver.replay.send.labels import require_labels
+from archiver.replay.send.labels import labels_due, require_labels
 from archiver.replay.shared_copies import LeftToOthers, Spared, spare
 from archiver.replay.sync_folder import FolderSync
 
@@ -94,7 +94,9 @@ def replay_folders(
             forget_removed(context)
         resolve_renames(context, connection)
         gone = set() if context.rules.include_removed else removed_folders(context, connection, listed)
-        if context.rules.of_now:
+        if context.rules.only_adds:
+            folders = without_renamed(context, listed, folders, rules, errors)
+        elif context.rules.of_now:
             listed = follow_renames(context, connection, listed, folders, rules)
         placed = create_folders(context, connection, listed, folders, rules, errors, gone)
         know_refused(context)
@@ -207,9 +209,9 @@ def _is_due(context: ReplayContext, job: ReplayJob) -> bool:
         return True
     if context.rules.include_vanished and context.pending.vanished(number, gone=context.gone):
         return True
-    if context.rules.of_now and context.replicas.changes.reflagged(number, limit=1):
+    if context.rules.follows and context.replicas.changes.reflagged(number, limit=1):
         return True
-    if context.rules.labels and context.replicas.changes.relabelled(number, limit=1):
+    if context.rules.labels and next(labels_due(context, number), None) is not None:
         return True
     return bool(context.pending.intents(number))
 

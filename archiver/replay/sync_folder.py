@@ -363,7 +363,7 @@ class FolderSync(Struct):
 
     def follow_flags(self, folder: JobFolder) -> None:
         """Replay flags that changed in the archive; adopted mail gets the archive's flags for the first time."""
-        if not self.context.rules.of_now:
+        if not self.context.rules.follows:
             return
         after = 0
         while replicas := self.context.replicas.changes.reflagged(folder.number, after=after, limit=BATCH_MESSAGES):

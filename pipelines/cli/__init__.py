@@ -23,5 +23,6 @@ run  archive  replay  retry                a run and its steps; run shows all of
 status  report                             what archives hold, what a run did
 search  show  restore  export  import      messages found, shown, given back, taken out, added
 hold  release                              messages that nothing may take away
+mark                                       how far a migration is
 verify  repair  gc  rebuild                archives proved, repaired, cleaned up, indexed again
 """

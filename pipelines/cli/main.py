@@ -109,6 +109,7 @@ VERBS: Mapping[str, str] = {
     "restore": "Put messages back into a mailbox, each once.",
     "hold": "Forbid that messages are forgotten or pruned.",
     "release": "End a hold.",
+    "mark": "Say how far a migration is: frozen, cutover, or back.",
     "verify": "Check that every message is there, byte for byte; at the destination, too.",
     "repair": "Fetch again what is missing or damaged in the archive.",
     "retry": "Try quarantined messages again, or accept their loss.",

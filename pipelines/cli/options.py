@@ -102,6 +102,12 @@ confirm_deletions_option = click.option(
     help='Carry out [replay] vanished = "mark" or "expunge" beyond the deletion limit.',
 )
 
+after_cutover_option = click.option(
+    "--after-cutover",
+    is_flag=True,
+    help="Follow flags, deletions and renamed folders although `archiver mark` said cutover.",
+)
+
 
 def configs_argument(verb: _Function) -> _Function:
     """The accounts of a verb that takes several: it gets them as `configs`, a `Chosen`."""

@@ -9,6 +9,7 @@ import click
 from archiver.errors import ConfigError
 from archiver.mail.dates import moment_of
 from pipelines.cli.options import (
+    after_cutover_option,
     as_of_option,
     configs_argument,
     confirm_deletions_option,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 @include_vanished_option
 @include_removed_option
 @confirm_deletions_option
+@after_cutover_option
 @as_of_option
 @same_destination_option
 @new_destination_option
@@ -49,6 +51,7 @@ def replay(
     include_vanished: bool,
     include_removed: bool,
     confirm_deletions: bool,
+    after_cutover: bool,
     as_of: str | None,
     same_destination: bool,
     new_destination: bool,
@@ -102,6 +105,7 @@ def replay(
         include_vanished=include_vanished,
         include_removed=include_removed,
         confirm_deletions=confirm_deletions,
+        after_cutover=after_cutover,
         as_of=moment,
     )
     return run_accounts_of(configs, options, workers, terminal_of(as_json, quiet, verbose))

@@ -18,6 +18,7 @@ from pipelines.cli.accounts import Accounts, load_accounts, warn_of_sharing
 from pipelines.cli.check import plan_accounts
 from pipelines.cli.indexing import read_after_run
 from pipelines.cli.options import (
+    after_cutover_option,
     configs_argument,
     confirm_deletions_option,
     destination_answer,
@@ -69,6 +70,7 @@ _SIDE_BY_SIDE = 4
 @same_destination_option
 @new_destination_option
 @confirm_deletions_option
+@after_cutover_option
 @output_options
 def run(
     configs: Chosen,
@@ -82,6 +84,7 @@ def run(
     same_destination: bool,
     new_destination: bool,
     confirm_deletions: bool,
+    after_cutover: bool,
     as_json: bool,
     quiet: bool,
     verbose: bool,
@@ -124,6 +127,7 @@ def run(
         new_archive=new_archive,
         destination_is=destination_answer(same_destination, new_destination),
         confirm_deletions=confirm_deletions,
+        after_cutover=after_cutover,
     )
     return run_or_plan(configs, options, workers, terminal_of(as_json, quiet, verbose), dry_run=dry_run)
 

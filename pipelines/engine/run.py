@@ -120,7 +120,7 @@ def _may_be_quiet(options: Options) -> bool:
 def _is_plain_replay(options: Options) -> bool:
     """Whether the command asks for no more at the destination than what is new."""
     asked = options.include_vanished or options.include_removed or options.confirm_deletions
-    return not asked and options.destination_is == "ask" and options.as_of is None
+    return not (asked or options.after_cutover) and options.destination_is == "ask" and options.as_of is None
 
 
 def _ended(attempt: Attempt, listener: Listener) -> AccountOutcome[Run]:

@@ -125,6 +125,7 @@ def _task(attempt: Attempt, options: Options, accounts: Sequence[Settings]) -> A
         include_vanished=options.include_vanished,
         include_removed=options.include_removed,
         confirm_deletions=options.confirm_deletions,
+        after_cutover=options.after_cutover,
         as_of=options.as_of,
         beside=_elsewhere(attempt.settings, accounts),
     )

@@ -62,6 +62,7 @@ class AccountTask(luigi.Task):  # type: ignore[misc]
     include_vanished = luigi.BoolParameter(default=False, significant=False)
     include_removed = luigi.BoolParameter(default=False, significant=False)
     confirm_deletions = luigi.BoolParameter(default=False, significant=False)
+    after_cutover = luigi.BoolParameter(default=False, significant=False)
     as_of = luigi.OptionalStrParameter(
         default=None, significant=False, description="replay the folders as they were then (UTC, ISO 8601)"
     )
@@ -271,6 +272,7 @@ class DestinationTask(AccountTask):
             include_vanished=self.include_vanished,
             include_removed=self.include_removed,
             confirm_deletions=self.confirm_deletions,
+            after_cutover=self.after_cutover,
             moment=self.as_of,
             beside=tuple(map(Path, self.beside)),
             answer=self.destination_is,

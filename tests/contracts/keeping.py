@@ -8,7 +8,7 @@ import pytest
 from archiver.catalog.keeping import Holdable, KnownHold
 from archiver.catalog.port import Catalog
 from archiver.facts.archive import HeadersFact
-from archiver.facts.keeping import HoldEndedFact, HoldFact
+from archiver.facts.keeping import HoldEndedFact, HoldFact, StateMarkedFact
 from archiver.mail.model import Headers
 from archiver.upkeep.holds import held
 from tests.contracts.catalog import AT, FIRST, INBOX, LATER, OF_WORK, WORK, apply, digest_of, stored
@@ -67,6 +67,13 @@ class KeepingContract:
         """A message of which no headers are known may be anybody's."""
         apply(account, its)
         assert sorted(held(account.keeping, [(1, 1), (1, 2), (1, 3), (2, 1)])) == keys
+
+    def test_marks_are_kept_in_their_order(self, account: Catalog) -> None:
+        marks = [StateMarkedFact(state, "", "me", at) for state, at in (("frozen", LATER), ("cutover", AT))]
+        assert account.keeping.marks() == []
+        apply(account, marks[0])
+        apply(account, marks[1])
+        assert account.keeping.marks() == marks
 
     def test_what_decides_whether_a_message_is_held(self, account: Catalog) -> None:
         assert list(account.keeping.holdable([(1, 3), (2, 1), (1, 9)])) == [

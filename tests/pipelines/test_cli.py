@@ -31,7 +31,20 @@ from tests.servers.scripted import ScriptedFolder, ScriptedMessage, ScriptedServ
 START = Callable[..., ScriptedServer]
 VERBS = (
     *("init", "login", "check", "run", "archive", "replay", "status", "report", "search", "show"),
-    *("restore", "hold", "release", "verify", "repair", "retry", "export", "import", "gc", "rebuild", "demo"),
+    *(
+        "restore",
+        "hold",
+        "release",
+        "mark",
+        "verify",
+        "repair",
+        "retry",
+        "export",
+        "import",
+        "gc",
+        "rebuild",
+        "demo",
+    ),
 )
 FOLDERS = ("INBOX", "Sent", "[bold]mail\\x1b[31m")
 

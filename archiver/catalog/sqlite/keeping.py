@@ -8,12 +8,13 @@ from collections.abc import Collection, Iterator, Sequence
 from archiver.catalog.keeping import Holdable, KnownHold
 from archiver.catalog.sqlite.database import Database
 from archiver.catalog.sqlite.reading import any_of, json_list
-from archiver.facts.keeping import HoldEndedFact, HoldFact
+from archiver.facts.keeping import HoldEndedFact, HoldFact, StateMarkedFact
 from archiver.facts.replica import MessageKey, by_epoch
 
 _HOLDS = """
 SELECT number, folders, addresses, reason, "by", at, ended_reason, ended_by, ended_at FROM hold ORDER BY number
 """
+_MARKS = 'SELECT state, reason, "by", at FROM mark ORDER BY rowid'
 _HOLDABLE = f"""
 SELECT message.uid, message.digest, folder.path, header.sender, header.recipients FROM message
 JOIN epoch ON epoch.number = message.epoch
@@ -33,6 +34,11 @@ class SqlKeeping:
         """All holds, those that ended included, by number."""
         with self._database.reading() as connection:
             return [_hold(*row) for row in connection.execute(_HOLDS)]
+
+    def marks(self) -> Sequence[StateMarkedFact]:
+        """What people said about how far the migration is, in their order."""
+        with self._database.reading() as connection:
+            return [StateMarkedFact(*row) for row in connection.execute(_MARKS)]
 
     def holdable(self, keys: Collection[MessageKey]) -> Iterator[Holdable]:
         """What decides whether these messages are held; those that the catalog does not know are left out."""

@@ -119,6 +119,11 @@ def _add_holds(connection: sqlite3.Connection) -> None:
     _create(connection, "hold")
 
 
+def _add_marks(connection: sqlite3.Connection) -> None:
+    """Version 15: how far people said that the migration is."""
+    _create(connection, "mark")
+
+
 def _name(connection: sqlite3.Connection) -> None:
     """Give the catalog a name of its own: what is derived from it knows it by that."""
     connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('catalog', lower(hex(randomblob(16))))")
@@ -147,6 +152,7 @@ MIGRATIONS: Sequence[Migration] = (
     _add_restores,
     _add_watches,
     _add_holds,
+    _add_marks,
 )
 """How version 1 becomes 2, 2 becomes 3, and so on. A new catalog is made from the tables above at once, so a
 migration has to leave an older one just like them."""

@@ -406,6 +406,12 @@ CREATE TABLE hold (
     ended_at TEXT,
     PRIMARY KEY (number)
 );
+CREATE TABLE mark (
+    state TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    "by" TEXT NOT NULL,
+    at TEXT NOT NULL
+);
 CREATE TABLE run (
     run TEXT NOT NULL,
     started TEXT NOT NULL,

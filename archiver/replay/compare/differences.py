@@ -25,8 +25,11 @@ def by_uid(rows: Iterable[Attributes]) -> dict[int, Attributes]:
     return seen
 
 
-def differences(replica: Replica, seen: Attributes, *, labels: bool = False) -> Iterator[tuple[str, str, str]]:
-    """(what, expected, found) for all that can be compared without the octets; `labels`: Gmail's were replayed."""
+def differences(
+    replica: Replica, seen: Attributes, *, labels: bool = False, follows: bool = True
+) -> Iterator[tuple[str, str, str]]:
+    """(what, expected, found) for all that can be compared without the octets; `labels`: Gmail's were replayed;
+    `follows`: changes of flags and labels at the source were, too."""
     sizes: set[int | None] = {replica.message.size, replica.message.crlf_size}
     is_cut = replica.likeness == "cut" and seen.size not in sizes  # it may be shown whole by now
     if replica.repaired or replica.likeness in _REWRITTEN:
@@ -39,12 +42,17 @@ def differences(replica: Replica, seen: Attributes, *, labels: bool = False) -> 
         yield "size", " or ".join(map(str, sorted(size for size in sizes if size is not None))), str(seen.size)
     if replica.dated and not same_moment(internaldate_seconds(seen.internaldate), replica.message.arrived):
         yield "INTERNALDATE", f"{replica.message.arrived} seconds since 1970", str(seen.internaldate)
-    if seen.flags is not None and replica.message.flags != replica.source_flags:
+    if follows and seen.flags is not None and replica.message.flags != replica.source_flags:
         wanted = replica.message.flags - replica.lost
         shown = respelled(seen.flags, wanted)
         if shown != wanted:
             yield "flags", " ".join(sorted(wanted)), " ".join(sorted(shown))
-    if labels and replica.message.labels is not None and replica.message.labels != replica.source_labels:
+    if (
+        labels
+        and follows
+        and replica.message.labels is not None
+        and replica.message.labels != replica.source_labels
+    ):
         wanted = labels_to_replay(replica.message.labels) - replica.lost_labels
         shown = respelled(seen.labels or frozenset(), wanted)
         if shown != wanted:

@@ -67,9 +67,10 @@ def count_as_compared(
 
 
 class CopyReader(Struct):
-    """Compares the copies of an account over one connection; `labels`: Gmail's were replayed, too. What is found is
-    added to `result`. `proven` are the UIDs of copies that are as recorded, by the number of their folder;
-    `doubtful` are the numbers of folders with a copy that is not, or is gone."""
+    """Compares the copies of an account over one connection; `labels`: Gmail's were replayed, too; `follows`: so
+    were changes of flags and labels. What is found is added to `result`. `proven` are the UIDs of copies that are
+    as recorded, by the number of their folder; `doubtful` are the numbers of folders with a copy that is not, or is
+    gone."""
 
     connection: DestinationReader
     store: MessageStore
@@ -79,6 +80,7 @@ class CopyReader(Struct):
     counts: Mapping[int, Mapping[int, ReplicaCount]]
     deep: bool = False
     labels: bool = False
+    follows: bool = True
     proven: dict[int, set[int]] = field(default_factory=dict)
     doubtful: set[int] = field(default_factory=set)
 
@@ -172,15 +174,14 @@ class CopyReader(Struct):
             assert each.folder.compared is not None
             if not all_are_there(each.folder.compared, looked):
                 return False
-            if any(
-                any(differences(replica, seen[replica.uid], labels=self.labels))
-                for replica in self._changed(each, seen)
-            ):
+            if any(any(self._differences(replica, seen[replica.uid])) for replica in self._changed(each, seen)):
                 return False
         return all(
-            replica.uid in seen and not any(differences(replica, seen[replica.uid], labels=self.labels))
-            for replica in replicas
+            replica.uid in seen and not any(self._differences(replica, seen[replica.uid])) for replica in replicas
         )
+
+    def _differences(self, replica: Replica, seen: Attributes) -> Iterable[tuple[str, str, str]]:
+        return differences(replica, seen, labels=self.labels, follows=self.follows)
 
     def _changed(self, each: ComparedFolder, seen: Mapping[int, Attributes]) -> Iterable[Replica]:
         """The copies among these messages."""
@@ -233,7 +234,7 @@ class CopyReader(Struct):
         for replica in window:
             if (name := names.get(replica.folder)) is None:
                 # Nobody asks for it in this run, but a later one may rely on what is recorded.
-                if replica.uid not in seen or any(differences(replica, seen[replica.uid], labels=self.labels)):
+                if replica.uid not in seen or any(self._differences(replica, seen[replica.uid])):
                     self.doubtful.add(folder)
                 else:
                     proven.add(replica.uid)
@@ -243,7 +244,7 @@ class CopyReader(Struct):
                 check.removed += 1
                 self.doubtful.add(folder)
                 continue
-            found = list(differences(replica, seen[replica.uid], labels=self.labels))
+            found = list(self._differences(replica, seen[replica.uid]))
             how = octets.get(replica.uid)
             if how is not None and not replica.accepted and not any(what == "octets" for what, *_ in found):
                 found += octets_differ(replica, seen[replica.uid], how)

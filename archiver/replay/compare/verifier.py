@@ -49,7 +49,7 @@ class DestinationVerifier(Struct):
     With a `recorder` it is recorded what was compared, and what has not changed since is not read again.
     `compares_rights`: without a recorder the access rights that were given are compared, too.
     `unchanged` are the numbers of folders that had the recorded status when the replay step listed them, and that
-    it left alone. `labels`: Gmail's labels were replayed, too.
+    it left alone. `labels`: Gmail's labels were replayed, too; `follows`: so were changes of flags and labels.
     """
 
     connection: Connection
@@ -63,6 +63,7 @@ class DestinationVerifier(Struct):
     unchanged: Collection[int] = ()
     compares_rights: bool = False
     labels: bool = False
+    follows: bool = True
 
     def run(self, folders: Sequence[KnownFolder]) -> DestinationCheck:
         """Compare all copies of `folders`; a difference does not stop it. The destination is not contacted if
@@ -112,7 +113,15 @@ class DestinationVerifier(Struct):
     ) -> None:
         statuses = self._statuses(destination)
         reader = CopyReader(
-            destination, self.store, self.catalog, self.control, result, counts, self.deep, self.labels
+            destination,
+            self.store,
+            self.catalog,
+            self.control,
+            result,
+            counts,
+            self.deep,
+            self.labels,
+            self.follows,
         )
         read: list[ComparedFolder] = []
         for each in there:

@@ -70,6 +70,33 @@ def follow_renames(
     return listed
 
 
+def without_renamed(
+    context: ReplayContext,
+    listed: DestinationFolders,
+    folders: Sequence[KnownFolder],
+    rules: MapRules,
+    errors: dict[str, str],
+) -> Sequence[KnownFolder]:
+    """The folders without those that would be renamed at the destination, where nothing may be changed: to send
+    their mail again would double it. They are added to `errors`."""
+    moves = {move.to.raw: move for move in _moves(context, listed, folders, rules)}
+    if not moves:
+        return folders
+    recorded = context.replicas.folders.mapped(context.destination)
+    places = {each.folder.raw: each.raw for each in map_of(folders, listed, rules, recorded).folders}
+    left = []
+    for each in folders:
+        if (move := moves.get(places[each.folder.raw])) is None:
+            left.append(each)
+            continue
+        old = printable(decode_name(move.folder.raw))
+        errors[printable(each.folder.name)] = (
+            f'was renamed at the source after the cutover, and its mail is in "{old}" at the destination; '
+            "rename it there, or give --after-cutover"
+        )
+    return left
+
+
 def _moves(
     context: ReplayContext,
     listed: DestinationFolders,

@@ -6,7 +6,7 @@ adopted. To store a label twice changes nothing, so an interrupted run is simply
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from archiver.destination.port import Labelling, LabelStore, MailDestination
 from archiver.errors import ConfigError
@@ -30,12 +30,25 @@ def follow_labels(context: ReplayContext, destination: Labelling, folder: JobFol
     store = destination.labels if context.rules.labels else None
     if store is None:
         return
-    after = 0
-    while replicas := context.replicas.changes.relabelled(folder.number, after=after, limit=_MESSAGES):
+    for replicas in labels_due(context, folder.number):
         context.control.check_stop()
-        after = replicas[-1].uid
         context.recorder.write(_followed(context, store, folder, replicas))
         folder.job.steps += 1
+
+
+def labels_due(context: ReplayContext, folder: int) -> Iterator[Sequence[Replica]]:
+    """The copies in a folder that have to get labels, some at a time. If nothing that is there may be changed, only
+    messages of ours that have none yet."""
+    after = 0
+    while replicas := context.replicas.changes.relabelled(folder, after=after, limit=_MESSAGES):
+        after = replicas[-1].uid
+        due = [each for each in replicas if not context.rules.only_adds or _is_new(each)]
+        if due:
+            yield due
+
+
+def _is_new(replica: Replica) -> bool:
+    return replica.source_labels is None and replica.how != "adopted"
 
 
 def _followed(

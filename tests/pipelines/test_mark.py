@@ -1,0 +1,103 @@
+"""`mark`: what only people know of a migration, in the journal and in the ledger."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from archiver.account.account import Account
+from archiver.config.load import load_account
+from archiver.fleet.model import Enrolled
+from archiver.fleet.open import open_ledger
+from pipelines.cli.main import invoke
+from pipelines.fleet.history import KnownState, known_state
+from tests.accounts import CATALOG, account_file, archive_of, command, mails, run
+from tests.servers.dovecot import Dovecot
+
+Archiver = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def config(dovecot: Dovecot, mail_user: str, tmp_path: Path) -> Path:
+    dovecot.append_many(mail_user, "INBOX", mails(range(3)))
+    (tmp_path / "defaults.toml").touch()
+    return account_file(tmp_path, dovecot, mail_user)
+
+
+@pytest.fixture
+def archiver(capsys: pytest.CaptureFixture[str]) -> Archiver:
+    def document(*arguments: str | Path, expect: int = 0) -> dict[str, Any]:
+        capsys.readouterr()
+        code = invoke([*map(str, arguments), "--json"])
+        out, err = capsys.readouterr()
+        assert code == expect, out + err
+        found: dict[str, Any] = json.loads(out)
+        return found
+
+    return document
+
+
+def known(config: Path) -> KnownState:
+    with Account(load_account(config)).opened() as archive:
+        return known_state(archive)
+
+
+def test_the_catalog_knows_the_state_without_a_ledger(config: Path, archiver: Archiver) -> None:
+    run(config, run_id="one")
+    assert (known(config).state, known(config).by) == ("presynced", "one")
+    run(config)
+    run(config)
+    assert known(config).state == "delta"
+    (marked,) = archiver("mark", config, "frozen", "--by", "the mail team", "--reason", "change 4711")["accounts"]
+    assert (marked["before"], marked["state"], marked["warnings"]) == ("delta", "frozen", [])
+    assert known(config).by == "the mail team"
+    time.sleep(1.01 - time.time() % 1)  # in one second a person has the last word
+    run(config, run_id="final")
+    assert (known(config).state, known(config).by) == ("final", "final")
+    (archive_of(config) / CATALOG).unlink()
+    archiver("rebuild", config)
+    assert known(config) == KnownState("frozen", known(config).since, "the mail team")
+    archiver("verify", config, "--offline")
+
+
+def test_a_rebuilt_catalog_without_a_mark_counts_as_archived(config: Path, archiver: Archiver) -> None:
+    run(config)
+    run(config)
+    (archive_of(config) / CATALOG).unlink()
+    archiver("rebuild", config)
+    assert known(config).state == "presynced"
+
+
+def test_a_cutover_that_was_not_verified_needs_a_yes(config: Path, archiver: Archiver) -> None:
+    (refused,) = archiver("mark", config, "cutover", expect=2)["accounts"]
+    assert "has no archive yet, in whose journal a mark is kept" in refused["message"]
+    run(config)
+    (refused,) = archiver("mark", config, "cutover", expect=2)["accounts"]
+    assert (
+        "is presynced, not verified: nobody marked its source as frozen; no run was complete" in refused["message"]
+    )
+    assert known(config).state == "presynced"
+    (marked,) = archiver("mark", config, "cutover", "--yes")["accounts"]
+    assert (marked["state"], len(marked["warnings"])) == ("cutover", 1)
+    (back,) = archiver("mark", config, "delta")["accounts"]
+    assert back["warnings"] == ["from the next run on, flags and deletions are followed at the destination again"]
+
+
+def test_the_ledger_gets_it_and_decides_what_was_there_before(config: Path, archiver: Archiver) -> None:
+    run(config)
+    place = load_account(config).fleet
+    assert place is not None
+    ledger = open_ledger(place)
+    ledger.accounts.enrol([Enrolled(place.account, "", "u at h", "h")])
+    ledger.accounts.set_state([place.account], "verified", "2026-11-20T00:00:00Z", "verify")
+    shown = command("mark", config, "cutover", "--by", "me").output
+    assert f"{place.account}: cutover since 20" in shown
+    assert "says me; it was verified" in shown
+    row = ledger.accounts.known([place.account])[place.account]
+    assert (row.state, row.state_by) == ("cutover", "me")
+    ledger.close()
