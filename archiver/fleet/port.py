@@ -36,6 +36,9 @@ class Accounts(Protocol):
     def set_state(self, names: Collection[str], state: State, at: str, by: str) -> None:
         """Record how far these accounts are; `by` says who or what decided that."""
 
+    def forget(self, names: Collection[str]) -> None:
+        """Forget accounts, with their runs: what is enrolled under these names afterwards may be anybody's."""
+
     def runs(self, account: str, limit: int) -> Sequence[Run]:
         """The newest runs of an account, newest first."""
 

@@ -206,6 +206,12 @@ class SqlAccounts:
         with self._database.transaction() as cursor:
             cursor.change_each(statement, [(state, at, by, self._fleet, name) for name in names])
 
+    def forget(self, names: Collection[str]) -> None:
+        with self._database.transaction() as cursor:
+            for table in ("run", "account"):
+                statement = f"DELETE FROM {table} WHERE fleet = ? AND account IN ({self._dialect.names})"
+                cursor.change(statement, (self._fleet, _listed(names)))
+
     def runs(self, account: str, limit: int) -> Sequence[Run]:
         with self._database.transaction() as cursor:
             return [Run(*row) for row in cursor.rows(_RUNS, (self._fleet, account, limit))]

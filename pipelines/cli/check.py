@@ -16,6 +16,7 @@ from archiver.report.units import size
 from pipelines.cli.accounts import load_accounts, warn_of_sharing
 from pipelines.cli.options import Integer, configs_argument, output_options, terminal_of
 from pipelines.cli.others import Receivers, receivers_of
+from pipelines.fleet.progress import record_progress
 from pipelines.show.lines import notice_lines
 from pipelines.stop import STOP
 
@@ -59,8 +60,9 @@ def check(
     secured, the folders with their sizes and their place in the archive, what is left out and why, and what a run
     would fetch.
 
-    Nothing is changed, neither on the server nor on disk; whether the disk takes the names of an archive's files is
-    tried with an empty directory that is removed at once. A password that is refused is not tried again.
+    Nothing is changed, neither on the server nor on disk, but the ledger of a fleet knows what was checked; whether
+    the disk takes the names of an archive's files is tried with an empty directory that is removed at once. A
+    password that is refused is not tried again.
 
     Many accounts are looked at side by side, and one that hangs holds no other. The table has those with an error
     first, then those with something to look at: no room for their mail on the disk or at the destination, messages
@@ -132,6 +134,9 @@ def _look(
     took = estimates(previews)
     found = [{**preview.to_json(), "estimate": seconds} for preview, seconds in zip(previews, took, strict=True)]
     results: list[Row] = [*found, *(each.to_json() for each in accounts.refused)]
+    if details:
+        well = [preview.settings for preview, each in zip(previews, found, strict=True) if each["exit_code"] == 0]
+        record_progress("check", well, terminal.warn)
     receivers = receivers_of(accounts, try_out=try_notices) if details else Receivers()
     exit_code = worst([*(each["exit_code"] for each in results), receivers.exit_code])
     totals, no_room = together(took), rooms(previews)

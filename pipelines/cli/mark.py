@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,6 +17,7 @@ from archiver.mail.folder_names import printable
 from pipelines.cli.accounts import finish, load_accounts
 from pipelines.cli.holds import user
 from pipelines.cli.options import configs_argument, output_options, terminal_of
+from pipelines.fleet.ledgers import Ledgers
 from pipelines.outcome import AccountOutcome, Emit, run_each
 
 if TYPE_CHECKING:
@@ -74,9 +76,9 @@ def mark(
     fact = StateMarkedFact(state, " ".join(reason.split()), whose, utc_now())
 
     def work(settings: Settings, emit: Emit) -> AccountOutcome[Mark]:
-        return _marked(settings, fact, state, yes=yes)
+        return _marked(settings, fact, state, ledgers, yes=yes)
 
-    with terminal.progress(accounts.names) as display:
+    with Ledgers() as ledgers, terminal.progress(accounts.names) as display:
         outcomes = run_each(accounts.settings, _MARK, display, work)
     _, exit_code = finish(terminal, "archiver-mark/1", accounts, outcomes, _to_json)
     for each in outcomes:
@@ -99,11 +101,15 @@ def _to_json(outcome: AccountOutcome[Mark]) -> dict[str, Any]:
     return outcome.to_json(fields)
 
 
-def _marked(settings: Settings, fact: StateMarkedFact, to: State, *, yes: bool) -> AccountOutcome[Mark]:
+def _marked(
+    settings: Settings, fact: StateMarkedFact, to: State, ledgers: Ledgers, *, yes: bool
+) -> AccountOutcome[Mark]:
     from archiver.account.account import Account
     from pipelines.fleet.history import known_state
 
     account = Account(settings)
+    if to == "new":
+        _forget(settings, ledgers)
     if not account.medium.is_remote and not account.has_archive():
         problem = f"has no archive yet, in whose journal a mark is kept ({settings.archive.path})"
         raise ConfigError(str(settings.file), [problem], hint="`archiver run` begins one; mark it then")
@@ -112,7 +118,7 @@ def _marked(settings: Settings, fact: StateMarkedFact, to: State, *, yes: bool) 
     with account.writing(_MARK) as (archive, recorder):
         if (stranger := archive.stranger) is not None:
             raise stranger
-        before = _in_ledger(settings) or known_state(archive).state
+        before = _in_ledger(settings, ledgers) or known_state(archive).state
         lacking = skipped(before, to)
         if to == "cutover" and lacking and not yes:
             problem = f"is {before}, not verified: {'; '.join(lacking)}"
@@ -122,36 +128,34 @@ def _marked(settings: Settings, fact: StateMarkedFact, to: State, *, yes: bool) 
         if before == "cutover" and to != "cutover":
             warnings.append("from the next run on, flags and deletions are followed at the destination again")
         recorder.write([fact])
-    _to_ledger(settings, fact, to, warnings)
+    _to_ledger(settings, fact, to, ledgers, warnings)
     words = f"{to} since {fact.at[:16]}Z, says {printable(fact.by)}; it was {before}"
     return AccountOutcome(settings.account, 0, words, Mark(before, to, tuple(warnings)))
 
 
-def _in_ledger(settings: Settings) -> State | None:
+def _in_ledger(settings: Settings, ledgers: Ledgers) -> State | None:
     """The state by the fleet's ledger; None if it is in none, or the ledger cannot be read."""
     if (place := settings.fleet) is None:
         return None
-    from archiver.fleet.open import open_ledger
-
-    ledger = open_ledger(place)
     try:
-        known = ledger.accounts.known([place.account])
+        known = ledgers.at(place).accounts.known([place.account])
     except LedgerUnavailable:
         return None  # to write into it fails, too, and is said
-    finally:
-        ledger.close()
     return known[place.account].state if place.account in known else None
 
 
-def _to_ledger(settings: Settings, fact: StateMarkedFact, to: State, warnings: list[str]) -> None:
+def _forget(settings: Settings, ledgers: Ledgers) -> None:
+    """The ledger may know the account as another one, which is refused until a person says that it is a new one."""
+    if settings.fleet is not None:
+        with suppress(LedgerUnavailable):
+            ledgers.at(settings.fleet).accounts.forget([settings.fleet.account])
+
+
+def _to_ledger(settings: Settings, fact: StateMarkedFact, to: State, ledgers: Ledgers, warnings: list[str]) -> None:
     if (place := settings.fleet) is None:
         return
-    from archiver.fleet.open import open_ledger
-
-    ledger = open_ledger(place)
     try:
-        ledger.accounts.set_state([place.account], to, fact.at, fact.by)
+        ledgers.enrol([settings])
+        ledgers.at(place).accounts.set_state([place.account], to, fact.at, fact.by)
     except LedgerUnavailable as error:
         warnings.append(f"it is in the archive's journal, but not in the ledger: {error}")
-    finally:
-        ledger.close()

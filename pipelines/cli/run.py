@@ -173,7 +173,7 @@ def run_accounts_of(configs: Chosen, options: Options, workers: int | None, term
     options = replace(options, workers=workers or min(_SIDE_BY_SIDE, max(1, len(accounts.settings))))
     others = Others(verb, accounts, terminal)
     try:
-        record = FleetRecord(verb, accounts.settings, terminal.warn)
+        record = FleetRecord(_recorded_as(verb, options), accounts.settings, terminal.warn)
         with terminal.progress(accounts.names) as display, forward_logs(lambda text: display("", Noted(text))):
             if options.max_seconds is not None:
                 STOP.after(options.max_seconds - (time.monotonic() - began))
@@ -200,6 +200,11 @@ def run_accounts_of(configs: Chosen, options: Options, workers: int | None, term
     others.tell(results, exit_code)
     read_after_run(accounts.settings, terminal)
     return exit_code
+
+
+def _recorded_as(verb: str, options: Options) -> str:
+    """To bring back the folders of a past moment is no step of a migration."""
+    return verb if options.as_of is None else f"{verb} --as-of"
 
 
 def _with_destination(accounts: Accounts, terminal: Terminal) -> Accounts:

@@ -21,6 +21,7 @@ from pipelines.cli.accounts import finish, load_accounts
 from pipelines.cli.options import configs_argument, output_options, terminal_of
 from pipelines.events import Began, Important, Listener, failed
 from pipelines.failures import foreseen, with_file
+from pipelines.fleet.progress import record_progress
 from pipelines.outcome import AccountOutcome, Emit, run_each
 from pipelines.show.lines import difference_lines
 from pipelines.stop import STOP
@@ -87,6 +88,9 @@ def verify(
     accounts = load_accounts(configs, terminal)
     with terminal.progress(accounts.names) as display:
         outcomes = verify_accounts(accounts.settings, options, display)
+    if not offline:
+        intact = {each.account for each in outcomes if each.exit_code == 0}
+        record_progress(_VERIFY, [each for each in accounts.settings if each.account in intact], terminal.warn)
     results, exit_code = finish(terminal, "archiver-verify/1", accounts, outcomes, to_json)
     if not terminal.as_json:
         for each in results:

@@ -14,6 +14,7 @@ from archiver.errors import LedgerUnavailable
 from archiver.fleet.model import Enrolled
 from archiver.fleet.open import open_ledger
 from archiver.fleet.port import FleetLedger
+from pipelines.fleet.refill import refill
 
 Members = Mapping[FleetLedger, Mapping[str, Settings]]
 """Accounts by their names in the fleet, of each ledger."""
@@ -59,7 +60,8 @@ class Ledgers:
         return found
 
     def enrol(self, accounts: Iterable[Settings]) -> Members:
-        """Make accounts known in their fleets; returns them by ledger.
+        """Make accounts known in their fleets; returns them by ledger. One that was not known is recorded as its
+        archive knows it.
 
         Raises:
             LedgerUnavailable: a ledger cannot be reached or written.
@@ -67,7 +69,9 @@ class Ledgers:
         """
         members = self.members(accounts)
         for ledger, its in members.items():
+            known = ledger.accounts.known(its)
             ledger.accounts.enrol([enrolled(name, settings) for name, settings in its.items()])
+            refill(ledger, {name: settings for name, settings in its.items() if name not in known})
         return members
 
     def close(self) -> None:

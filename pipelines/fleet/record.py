@@ -6,7 +6,6 @@ recorded as soon as it can be.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,14 +13,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct
+
 from archiver.config.settings import Settings
 from archiver.config.tables.fleet import is_postgresql
 from archiver.control.run import utc_now
 from archiver.errors import LedgerUnavailable
-from archiver.fleet.model import Amounts, RunBegun, RunEnded
+from archiver.fleet.model import RunBegun, RunEnded
 from archiver.fleet.port import FleetLedger
+from archiver.fleet.states import Happened, happened, state_after
 from pipelines.events import AnyEvent, Began, Ended, Failed, Named
 from pipelines.fleet.ledgers import Ledgers, owner_of_claims
+from pipelines.fleet.refill import amounts_of, report_of
 from pipelines.show.reasons import next_step_of, reason_of
 
 if TYPE_CHECKING:
@@ -47,12 +50,16 @@ class FleetRecord:
         self._ledgers = Ledgers()
         self._members: dict[str, tuple[FleetLedger, str]] = {}
         self._runs: dict[str, _Run] = {}
-        self._waiting: list[tuple[FleetLedger, RunBegun | RunEnded]] = []
+        self._progress: dict[str, _Progress] = {}
+        self._waiting: list[tuple[FleetLedger, RunBegun | RunEnded | _Reached]] = []
         self._is_told = False
         self._not_before = 0.0
         try:
             for ledger, its in self._ledgers.enrol(accounts).items():
                 self._members |= {each.account: (ledger, name) for name, each in its.items()}
+                for name, known in ledger.accounts.known(its).items():
+                    last = known.last.run if known.last is not None and known.last.exit_code == 0 else None
+                    self._progress[its[name].account] = _Progress(last, its[name].destination is not None)
         except LedgerUnavailable as error:
             self._ledgers.close()
             if any(each.fleet is not None and is_postgresql(each.fleet.ledger) for each in accounts):
@@ -93,7 +100,7 @@ class FleetRecord:
                     run.is_begun, run.began = True, time.monotonic()
                     self._record(ledger, RunBegun(name, run.name, self._verb, utc_now(), owner_of_claims()))
             case Ended(exit_code, report):
-                self._record(ledger, *self._ended(account, name, exit_code, _read(Path(report))))
+                self._record(ledger, *self._ended(account, name, exit_code, report_of(Path(report).parent)))
             case Failed(message, exit_code, _, again, hint):
                 told = {"message": message, "hint": hint, "again": again}
                 self._record(ledger, *self._ended(account, name, exit_code, told))
@@ -102,7 +109,7 @@ class FleetRecord:
 
     def _ended(
         self, account: str, name: str, exit_code: int, told: Mapping[str, Any]
-    ) -> Sequence[RunBegun | RunEnded]:
+    ) -> Sequence[RunBegun | RunEnded | _Reached]:
         """How a run ended, by its report or by the error that ended it."""
         run, at = self._runs[account], utc_now()
         begun = [] if run.is_begun else [RunBegun(name, run.name, self._verb, at, owner_of_claims())]
@@ -123,11 +130,20 @@ class FleetRecord:
             cause=cause,
             next_step=next_step,
             due=_due(told),
-            amounts=_amounts(told.get("totals")),
+            amounts=amounts_of(told.get("totals")),
         )
-        return [*begun, ended]
+        return [*begun, ended, *self._reached(account, name, run.name, exit_code, at)]
 
-    def _record(self, ledger: FleetLedger, *rows: RunBegun | RunEnded) -> None:
+    def _reached(self, account: str, name: str, run: str, exit_code: int, at: str) -> Sequence[_Reached]:
+        """What that means for how far the account is. A run that is named again, after it had ended well, is no
+        further one."""
+        known, what = self._progress[account], happened(self._verb, exit_code)
+        if what is None or run == known.complete:
+            return []
+        known.complete = run
+        return [_Reached(name, what, at, run, known.has_destination)]
+
+    def _record(self, ledger: FleetLedger, *rows: RunBegun | RunEnded | _Reached) -> None:
         self._waiting += [(ledger, row) for row in rows]
         if time.monotonic() >= self._not_before:
             self._write()
@@ -138,8 +154,10 @@ class FleetRecord:
             try:
                 if isinstance(row, RunBegun):
                     ledger.accounts.begun([row])
-                else:
+                elif isinstance(row, RunEnded):
                     ledger.accounts.ended([row])
+                else:
+                    row.record(ledger)
             except LedgerUnavailable as error:
                 self._not_before = time.monotonic() + _AGAIN_SECONDS
                 if not self._is_told:
@@ -152,6 +170,30 @@ class FleetRecord:
             self._warn("the fleet's ledger is back, and everything is recorded")
 
 
+class _Reached(Struct, frozen=True):
+    """This happened to an account by the run `by`."""
+
+    account: str
+    what: Happened
+    at: str
+    by: str
+    has_destination: bool
+
+    def record(self, ledger: FleetLedger) -> None:
+        """Record the state that the account has by that. Meanwhile a person may have said another one."""
+        for known in ledger.accounts.known([self.account]).values():
+            state = state_after(known.state, self.what, has_destination=self.has_destination)
+            if state != known.state:
+                ledger.accounts.set_state([self.account], state, self.at, self.by)
+
+
+class _Progress(Struct):
+    """`complete` is the account's last run, if that ended with 0."""
+
+    complete: str | None
+    has_destination: bool
+
+
 class _Run:
     """An account's run so far. `told` are cause and next step of the error that ended its last try."""
 
@@ -162,15 +204,6 @@ class _Run:
         self.told: tuple[str | None, str | None] = (None, None)
 
 
-def _read(report: Path) -> Mapping[str, Any]:
-    """A report; empty if it cannot be read."""
-    try:
-        document = json.loads(report.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return document if isinstance(document, dict) else {}
-
-
 def _due(told: Mapping[str, Any]) -> float | None:
     """When another try is worth while, by the error or by the report."""
     if (seconds := told.get("again")) is not None:
@@ -178,14 +211,3 @@ def _due(told: Mapping[str, Any]) -> float | None:
     if (moment := told.get("again_at")) is None:
         return None
     return datetime.fromisoformat(moment).timestamp()
-
-
-def _amounts(totals: Mapping[str, Any] | None) -> Amounts | None:
-    """What the totals of a report say."""
-    if not totals:
-        return None
-    messages, octets = int(totals["stored"]), int(totals["stored_bytes"])
-    if (there := totals.get("destination")) is None:
-        return Amounts(messages, octets)
-    pending = int(there["pending"])
-    return Amounts(messages, octets, pending, octets * pending // messages if messages else 0)

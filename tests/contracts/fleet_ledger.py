@@ -133,6 +133,14 @@ class LedgerContract:
         assert [each.run for each in enrolled.accounts.runs("alice", 9)] == ["night-4"]
         assert [each.run for each in enrolled.accounts.runs("carl", 9)] == ["night-1"]
 
+    def test_who_was_forgotten_may_be_another(self, enrolled: FleetLedger) -> None:
+        enrolled.accounts.begun([begun()])
+        enrolled.accounts.forget(["alice", "nobody"])
+        assert "alice" not in enrolled.accounts.known()
+        assert enrolled.accounts.runs("alice", 9) == []
+        enrolled.accounts.enrol([Enrolled("alice", "", "zoe at elsewhere", "elsewhere")])
+        assert enrolled.accounts.known()["alice"].last is None
+
     def test_states_are_set_with_who_and_when(self, enrolled: FleetLedger) -> None:
         enrolled.accounts.set_state(["alice", "sales/bob", "nobody"], "cutover", AT, "mail admin")
 

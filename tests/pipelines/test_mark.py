@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from archiver.account.account import Account
+from archiver.account.account import Account as ConfiguredAccount
 from archiver.config.load import load_account
-from archiver.fleet.model import Enrolled
+from archiver.fleet.model import Account, Enrolled
 from archiver.fleet.open import open_ledger
 from pipelines.cli.main import invoke
 from pipelines.fleet.history import KnownState, known_state
@@ -43,7 +43,7 @@ def archiver(capsys: pytest.CaptureFixture[str]) -> Archiver:
 
 
 def known(config: Path) -> KnownState:
-    with Account(load_account(config)).opened() as archive:
+    with ConfiguredAccount(load_account(config)).opened() as archive:
         return known_state(archive)
 
 
@@ -88,16 +88,59 @@ def test_a_cutover_that_was_not_verified_needs_a_yes(config: Path, archiver: Arc
     assert back["warnings"] == ["from the next run on, flags and deletions are followed at the destination again"]
 
 
-def test_the_ledger_gets_it_and_decides_what_was_there_before(config: Path, archiver: Archiver) -> None:
-    run(config)
+def in_ledger(config: Path) -> Account:
+    """The account's row."""
     place = load_account(config).fleet
     assert place is not None
     ledger = open_ledger(place)
-    ledger.accounts.enrol([Enrolled(place.account, "", "u at h", "h")])
+    try:
+        return ledger.accounts.known()[place.account]
+    finally:
+        ledger.close()
+
+
+def test_the_whole_way_is_in_the_ledger_and_a_lost_one_is_filled_again(config: Path, archiver: Archiver) -> None:
+    archiver("check", config)
+    assert in_ledger(config).state == "checked"
+    archiver("run", config, "--run", "one")
+    archiver("run", config, "--run", "one")
+    assert (in_ledger(config).state, in_ledger(config).state_by) == ("presynced", "one")
+    archiver("run", config)
+    archiver("mark", config, "frozen")
+    archiver("verify", config)
+    assert in_ledger(config).state == "frozen"
+    time.sleep(1.01 - time.time() % 1)
+    archiver("run", config, "--run", "last")
+    assert in_ledger(config).state == "final"
+    archiver("verify", config, "--offline")
+    assert in_ledger(config).state == "final"
+    archiver("verify", config)
+    before = in_ledger(config)
+    assert (before.state, before.state_by) == ("verified", "verify")
+    for file in config.parent.glob("fleet.sqlite*"):
+        file.unlink()
+    archiver("check", config)
+    after = in_ledger(config)
+    assert (after.state, after.state_by) == ("final", "last")  # nothing but the ledger knew that it was verified
+    assert before.last is not None
+    assert after.last is not None
+    assert (after.last.run, after.last.exit_code, after.last.ended) == ("last", 0, before.last.ended)
+    assert (after.success, after.amounts) == (before.success, before.amounts)
+
+
+def test_the_ledger_gets_it_and_decides_what_was_there_before(config: Path, archiver: Archiver) -> None:
+    archiver("run", config)
+    place = load_account(config).fleet
+    assert place is not None
+    ledger = open_ledger(place)
     ledger.accounts.set_state([place.account], "verified", "2026-11-20T00:00:00Z", "verify")
     shown = command("mark", config, "cutover", "--by", "me").output
     assert f"{place.account}: cutover since 20" in shown
     assert "says me; it was verified" in shown
-    row = ledger.accounts.known([place.account])[place.account]
-    assert (row.state, row.state_by) == ("cutover", "me")
+    assert (in_ledger(config).state, in_ledger(config).state_by) == ("cutover", "me")
+    ledger.accounts.forget([place.account])
+    ledger.accounts.enrol([Enrolled(place.account, "", "another at elsewhere", "elsewhere")])
     ledger.close()
+    assert "is it the ledger of another fleet?" in command("run", config, expect=2).output
+    archiver("mark", config, "new")
+    archiver("run", config)
