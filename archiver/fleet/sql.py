@@ -209,8 +209,8 @@ class SqlAccounts:
     def forget(self, names: Collection[str]) -> None:
         with self._database.transaction() as cursor:
             for table in ("run", "account"):
-                statement = f"DELETE FROM {table} WHERE fleet = ? AND account IN ({self._dialect.names})"
-                cursor.change(statement, (self._fleet, _listed(names)))
+                statement = f"DELETE FROM {table} WHERE fleet = ? AND account {self._dialect.among}"
+                cursor.change(statement, (self._fleet, self._dialect.listed(names)))
 
     def runs(self, account: str, limit: int) -> Sequence[Run]:
         with self._database.transaction() as cursor:
