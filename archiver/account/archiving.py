@@ -239,7 +239,7 @@ def _result(archive: Archive, run: str, listed: Sequence[Listed], source: Import
             printable(each.folder.name),
             tally.fetched,
             tally.fetched_bytes,
-            source.left_out.get(each.folder.raw, 0) + tally.stored - tally.fetched,
+            source.already_held.get(each.folder.raw, 0),
             tally.quarantined,
         )
         for each in listed
@@ -254,6 +254,7 @@ def _looked_at(archive: Archive, listed: Listed, source: ImportSource) -> Import
     messages = status.messages if status else 0
     epoch = archive.catalog.account.epochs().get(known.number) if known else None
     held = len(archive.catalog.messages.uids(epoch.number)) if epoch else 0
-    octets = status.size or 0 if status else 0
-    already = source.left_out.get(listed.folder.raw, 0) + held
-    return ImportedFolder(printable(listed.folder.name), max(0, messages - held), octets, already, 0)
+    added = max(0, messages - held)
+    octets = status.size or 0 if status and added else 0
+    already = source.already_held.get(listed.folder.raw, 0)
+    return ImportedFolder(printable(listed.folder.name), added, octets, already, 0)

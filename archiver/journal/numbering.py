@@ -112,11 +112,13 @@ class RecordedNumbers:
 
 
 def _uidvalidity(numbering: FolderNumbering) -> int:
-    """That of the present epoch, if its UIDs were given here for this source; that of an epoch which has not begun
-    yet; or a new one."""
+    """That of the present epoch, if its UIDs were given here for this source, or will be, as it never had any; that
+    of an epoch which has not begun yet; or a new one."""
     epoch, uidnexts = numbering.epoch, numbering.uidnexts
-    if epoch is not None and not epoch.other_source and epoch.uidvalidity in uidnexts:
-        return epoch.uidvalidity
+    if epoch is not None and not epoch.other_source:
+        never_any = epoch.uidvalidity and epoch.state is not None and epoch.state.uidnext == 1
+        if epoch.uidvalidity in uidnexts or never_any:
+            return epoch.uidvalidity
     used = numbering.uidvalidities
     highest, begun = max(used, default=0), max(uidnexts, default=0)
     if begun > highest:

@@ -23,5 +23,5 @@ class ImportSource(SourceConnection, Protocol):
     """Files to add."""
 
     @property
-    def left_out(self) -> Mapping[bytes, int]:
+    def already_held(self) -> Mapping[bytes, int]:
         """How many messages of each folder the archive holds already, by its raw name, as it was last looked at."""

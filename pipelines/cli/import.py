@@ -131,8 +131,7 @@ def _summary(result: ImportResult, options: ImportOptions) -> str:
     )
     text = f"{counted(added, 'message')} " + ("to import" if options.dry_run else "imported")
     text += f" below {printable('/'.join(options.below))}" if added else ""
-    # A look counts the octets of all files, also of those that would be left out.
-    text += f", {size(octets)}" if octets and added and not (options.dry_run and already) else ""
+    text += f", {size(octets)}" if octets and added else ""
     if already:
         text += f"; {counted(already, 'message')} that the archive holds already"
     if unreadable:

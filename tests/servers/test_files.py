@@ -273,7 +273,7 @@ class TestAnImport:
         maildir(old / ".Sent", [mail(8), mail(9), mail(9)])
         capsys.readouterr()
         assert invoke(["import", str(account), str(old), "--dry-run"]) == 0
-        would = "5 messages to import below Imported; 4 messages that the archive holds already"
+        would = "5 messages to import below Imported, 605 B; 4 messages that the archive holds already"
         assert capsys.readouterr().out.splitlines()[-1].endswith(would)
         before = archive_state(archive_of(account))
         for _ in range(2):
@@ -296,6 +296,28 @@ class TestAnImport:
         assert invoke(["verify", str(account), "--quiet"]) == 0
         assert invoke(["rebuild", str(account), "--quiet"]) == 0
         assert run(account).total("fetched", "vanished", "stored") == (0, 0, 11)
+
+    def test_of_other_files_leaves_what_was_imported_before(
+        self, account: Path, dovecot: Dovecot, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Also if they go to the same folder. Done again, nothing happens, in empty folders neither."""
+        one, other = maildir(tmp_path / "one", [mail(n) for n in range(10, 13)]), tmp_path / "other"
+        maildir(maildir(other, [mail(n) for n in range(12, 15)]) / ".Empty", [])
+        assert invoke(["import", str(account), str(one), "--quiet"]) == 0
+        capsys.readouterr()
+        assert invoke(["import", str(account), str(other), "--dry-run", "--json"]) == 0
+        looked = json.loads(capsys.readouterr().out)["folders"]
+        octets = sum(len(mail(n)) for n in (13, 14))
+        assert [(each["added"], each["octets"], each["already_there"]) for each in looked] == [
+            (2, octets, 1),
+            (0, 0, 0),
+        ]
+        for files in (other, other, one):
+            assert invoke(["import", str(account), str(files), "--verbose"]) == 0
+            assert "UIDVALIDITY" not in capsys.readouterr().err
+            assert held(account, b"\0Imported/INBOX") == digests([mail(n) for n in range(10, 15)])
+        assert run(account).total("vanished") == (0,)
+        assert served(dovecot, self.new_user, b"Imported/INBOX") == digests([mail(n) for n in range(10, 15)])
 
     def test_of_nothing_is_refused(self, account: Path, tmp_path: Path) -> None:
         assert invoke(["import", str(account), str(tmp_path / "nothing"), "--quiet"]) == 2

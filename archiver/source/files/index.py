@@ -54,7 +54,7 @@ WHERE (listed.part IS NULL OR EXISTS (
 _NAMED = f"""
 SELECT listed.id, message.number, lower(hex(message.identity)),
     row_number() OVER (PARTITION BY message.identity ORDER BY message.uid, listed.base, listed.id, message.number),
-    message.doubt
+    message.doubt, message.octets
 {_HERE}
 ORDER BY message.uid, listed.base, listed.id, message.number
 """
@@ -91,6 +91,7 @@ class Named(Struct, frozen=True):
     number: int
     name: str
     doubt: str
+    octets: int = 0
 
 
 class FileIndex:
@@ -213,8 +214,8 @@ class FileIndex:
         """The messages of the listed files in the order in which they are to be numbered. Files that cannot be read
         come last."""
         rows = self._database.execute(_NAMED)
-        for listed, number, identity, occurrence, doubt in rows:
-            yield Named(listed, number, identity if occurrence == 1 else f"{identity}-{occurrence}", doubt)
+        for listed, number, identity, occurrence, doubt, octets in rows:
+            yield Named(listed, number, identity if occurrence == 1 else f"{identity}-{occurrence}", doubt, octets)
         problems = self._database.execute(
             "SELECT id, path FROM temp.listed WHERE problem IS NOT NULL ORDER BY path"
         )

@@ -77,7 +77,7 @@ class FilesSource:
         self._index_path = index
         self._check_stop = check_stop
         self._imports = imports
-        self.left_out: dict[bytes, int] = {}
+        self.already_held: dict[bytes, int] = {}
         self._folders: dict[bytes, tuple[Folder, list[FolderOnDisk | Unreadable]]] | None = None
         self._folder: Folder | None = None
         self._contents = Contents(spool, check_stop)
@@ -144,12 +144,18 @@ class FilesSource:
             return status
         if known.uidnext == 1 and self._imports is None:
             return known.status(UidSet(), self._index.count(), size=self._index.octets())
-        shown, new = UidSet(), 0
+        shown, new, octets = self._kept_there(folder), 0, 0
         for batch in self._named(folder):
             uids = self._numbering.uids(folder.raw, [each.name for each in batch])
             shown |= UidSet(uids.values())
             new += len(batch) - len(uids)
-        return known.status(shown, new, size=self._index.octets(), flags_changed=True)
+            octets += sum(each.octets for each in batch if each.name not in uids)
+        size = self._index.octets() if self._imports is None else octets
+        return known.status(shown, new, size=size, flags_changed=True)
+
+    def _kept_there(self, folder: Folder) -> UidSet:
+        """What the archive holds in the folder besides these files: an import only adds."""
+        return UidSet() if self._imports is None else self._numbering.known(folder.raw).held
 
     def _unchanged(self, folder: Folder, fingerprint: bytes) -> FolderStatus | None:
         """The folder's status if all is as at its last complete pass."""
@@ -165,7 +171,7 @@ class FilesSource:
 
     def _named(self, folder: Folder) -> Iterator[list[Named]]:
         names = self._index.names()
-        self.left_out[folder.raw] = 0
+        self.already_held[folder.raw] = 0
         while batch := list(islice(names, _BATCH)):
             yield batch if self._imports is None else self._admitted(folder, batch, self._imports)
 
@@ -178,7 +184,9 @@ class FilesSource:
         admitted = {each.name for each in new if not (each.name in held or len(each.name) > _DIGEST)}
         admitted = self._index.claim(folder.raw, admitted) | known.keys()
         admitted |= {each.name for each in new if each.name.startswith(UNREADABLE)}
-        self.left_out[folder.raw] += sum(each.name not in admitted for each in batch)
+        here = self._kept_there(folder)
+        held = {name for name, uid in known.items() if uid in here and not name.startswith(UNREADABLE)}
+        self.already_held[folder.raw] += sum(each.name in held or each.name not in admitted for each in batch)
         return [each for each in batch if each.name in admitted]
 
     def prepare(self, openings: Sequence[Opening]) -> None:
@@ -203,7 +211,7 @@ class FilesSource:
                 self._check_stop()
                 uids = self._numbering.number(folder.raw, [each.name for each in batch])
                 self._index.show([(uids[each.name], each) for each in batch])
-            shown = UidSet(self._index.uids())
+            shown = UidSet(self._index.uids()) | self._kept_there(folder)
             status = self._unchanged(folder, fingerprint)
             if status is None:
                 numbers = self._numbering.known(folder.raw)
@@ -223,6 +231,8 @@ class FilesSource:
         """
         with self._kept():
             shown = UidSet(self._index.uids())
+            if self._folder is not None:
+                shown |= self._kept_there(self._folder)
             problem = self._index.not_read()
         if search is not None:
             return self._found_by(search)
