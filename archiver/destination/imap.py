@@ -41,6 +41,7 @@ from archiver.mail.uidset import UidSet
 _ITEM = re.compile(rb"\A\* OK \[(UIDVALIDITY|UIDNEXT) (\d+)\]", re.IGNORECASE)
 _EXISTS = re.compile(rb"\A\* (\d+) EXISTS\b", re.IGNORECASE)
 _PERMANENT = re.compile(rb"\A\* OK \[PERMANENTFLAGS \(([^)]*)\)\]", re.IGNORECASE)
+_FLAG = re.compile(r'\\\*|\\?[^\x00-\x20\x7f(){%*"\\\]]+')
 _READ_ONLY = re.compile(rb"\A\[READ-ONLY\]", re.IGNORECASE)
 _LIMIT = re.compile(r"APPENDLIMIT=(\d+)")
 _QUOTA = re.compile(rb"\A\* QUOTA .*\(([^()]*)\)\s*\Z", re.IGNORECASE)
@@ -160,7 +161,10 @@ class ImapDestination:
             if (item := _ITEM.match(response.text)) and (value := number(item[2])) is not None:
                 items[item[1].upper()] = value
             elif flags := _PERMANENT.match(response.text):
-                permanent = flags[1].decode("utf-8", "backslashreplace").split()
+                permanent = flags[1].decode("utf-8", "backslashreplace").split(" ")
+                # NOTE: of a garbled list nobody knows what the folder keeps; what it shows afterwards says it.
+                garbled = any(each and not _FLAG.fullmatch(each) for each in permanent)
+                permanent = None if garbled else [each for each in permanent if each]
         uidnext = items.get(b"UIDNEXT") or self._uidnext_of_status()
         if uidnext is None:
             uidnext = self._reader.uids().last + 1

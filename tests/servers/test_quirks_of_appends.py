@@ -252,6 +252,36 @@ def test_without_uidplus_nothing_is_expunged(scripted: Start, tmp_path: Path) ->
     assert arrived(there) == sorted(mail(uid) for uid in (1, 2, 3))
 
 
+@pytest.mark.parametrize(
+    "garbled",
+    [
+        rb"\\\\Seen \\Draft",
+        rb"\Seen,\Answered,\*",
+        rb'"\Seen"',
+        rb"(\Seen \Answered",
+        b"\\Se\xff\xfeen",
+        b"\\Seen\t\\*",
+    ],
+)
+def test_a_garbled_list_of_flags_costs_none(scripted: Start, tmp_path: Path, garbled: bytes) -> None:
+    """Nobody knows which it means. All are sent, and what the folder shows is what it keeps."""
+    there = scripted({b"INBOX": ScriptedFolder(7)}, capabilities=ONE_BY_ONE, writable=True)
+    there.inject(b"SELECT", b"* OK [PERMANENTFLAGS (%s)] limited" % garbled, after=99)
+    result = run(migration(tmp_path, scripted(held()), "u1", there, "u1"))
+    flags = {frozenset(each.flags) for each in there.folders[b"INBOX"].messages.values()}
+    assert flags == {frozenset(), frozenset(held()[b"INBOX"].messages[2].flags)}
+    assert result.report["losses"] == []
+
+
+def test_flags_that_it_does_not_keep_although_it_says_so_are_listed(scripted: Start, tmp_path: Path) -> None:
+    there = scripted(
+        {b"INBOX": ScriptedFolder(7, permanentflags=("\\Seen",))}, capabilities=ONE_BY_ONE, writable=True
+    )
+    there.inject(b"SELECT", rb"* OK [PERMANENTFLAGS (\\Seen)] limited", after=99)
+    (loss,) = run(migration(tmp_path, scripted(held()), "u1", there, "u1")).report["losses"]
+    assert (loss["kind"], loss["detail"], loss["uids"]) == ("flags", "$X-ME-Annot-2 domain.com", "2")
+
+
 UNSAFE = b"NO SELECT Unsafe Login. Please contact kefu@188.com for help"
 
 
