@@ -57,10 +57,17 @@ class ArchiverError(Exception):
         self.hint = hint or self.what_next
 
     def __str__(self) -> str:
-        return f"{self.message}; {self.hint}" if self.hint else self.message
+        return followed_by(self.message, self.hint)
 
     def __reduce__(self) -> tuple[object, ...]:
         return (_rebuild, (type(self), self.__dict__, self.args))
+
+
+def followed_by(text: str, more: str | None) -> str:
+    """A text and what belongs to it. Servers end theirs with a full stop."""
+    if not more:
+        return text
+    return f"{text[:-1] if text.endswith('.') and not text.endswith('..') else text}; {more}"
 
 
 def _rebuild(cls: type[ArchiverError], state: dict[str, object], args: tuple[object, ...]) -> ArchiverError:
@@ -193,7 +200,7 @@ class BackendError(ArchiverError):
 
     def within(self, folder: str) -> str:
         """The error and what to do next, for a line that begins with the (printable) name of this folder."""
-        return f"{self.reason_within(folder)}; {self.hint}" if self.hint else self.reason_within(folder)
+        return followed_by(self.reason_within(folder), self.hint)
 
     def reason_within(self, folder: str) -> str:
         """The error alone, for such a line."""

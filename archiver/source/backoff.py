@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from archiver.errors import TemporaryError, Throttled, Unreachable
+from archiver.errors import TemporaryError, Throttled, Unreachable, followed_by
 
 _FIRST_SECONDS = 0.25
 _LONGEST_SECONDS = 30.0
@@ -45,9 +45,9 @@ class Backoff(Struct):
 
     def notice(self, error: TemporaryError, delay: float) -> str:
         """The text about the pause after a failure, with what the user can do meanwhile."""
-        hint = f"; {error.hint}" if error.hint and error.hint != type(error).what_next else ""
+        hint = error.hint if error.hint != type(error).what_next else None
         again = f"attempt {self.failures + 1} of {self._most(error)} in {delay:g} seconds"
-        return f"{error.message}{hint}; {again}"
+        return followed_by(followed_by(error.message, hint), again)
 
     def _most(self, error: TemporaryError) -> int:
         most = error.most_attempts if isinstance(error, Unreachable) else None

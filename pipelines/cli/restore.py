@@ -210,7 +210,8 @@ def _mailbox(settings: Settings, to: str) -> RestoreMailbox:
 
 def _folder(into: str) -> str:
     name = into.replace("{date}", datetime.now().strftime("%Y-%m-%d"))
-    if not name.strip() or name != name.strip("/") or "//" in name or not name.isprintable():
+    levels = set(name.split("/"))
+    if not name.strip() or levels & {"", ".", ".."} or not name.isprintable():
         hint = 'write a folder\'s name with "/" between levels, as in "Restored/{date}"'
         raise ConfigError("--into", [f'"{printable(into)}" is not the name of a folder'], hint=hint)
     return name

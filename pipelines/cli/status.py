@@ -309,7 +309,8 @@ def _show(result: Fields, terminal: Terminal, *, runs: bool) -> None:
         out.table(held_table(result["folders"], result["totals"]))
         counted_all = not any(each["state"] in _UNFINISHED for each in result["folders"])
         held = equation(result["totals"], counted=counted_all)
-        out.say(f"{held}; {size(result['totals']['stored_bytes'])}")
+        several = f", in {len(result['folders']):,} folders" if len(result["folders"]) > 1 else ""
+        out.say(f"{held}{several}; {size(result['totals']['stored_bytes'])}")
     if (there := result["destination"]) is not None:
         words = ", ".join(
             f"{there['totals'][name]:,} {_WORDS_THERE.get(name, name)}"

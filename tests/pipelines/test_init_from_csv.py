@@ -152,6 +152,26 @@ def test_all_mistakes_are_named_by_line_and_nothing_is_written(init: Init, tmp_p
     assert told[-1].endswith("; nothing was written")
 
 
+def test_a_mistake_in_a_cell_hides_no_other_of_its_row(init: Init, tmp_path: Path) -> None:
+    """Nor one of another row; and what a wrong cell would have filled is not missing."""
+    rows = "alice,a\x1b,p,143", "Alice,,p,99999", ",b,\x1b,1x", "bob,c,p,1x"
+    code, _, err = init("account,user,password,port\n" + "\n".join(rows), "--host", "h")
+
+    assert code == 2
+    assert [
+        line.removeprefix("archiver: people.csv: ").removesuffix("; nothing was written")
+        for line in err.splitlines()
+    ] == [
+        "line 2: column user has a control character, such as the end of a line",
+        'line 3: account "Alice" is that of line 2, too; names that differ only by case count as one',
+        "line 3: column port: must be less than or equal to 65535",
+        "line 3: the source has no user: fill the column user, or write it below [source] in defaults.toml",
+        "line 4: column password has a control character, such as the end of a line",
+        "lines 4 to 5: column port must be a whole number",
+        "line 4: names no account; fill the column account",
+    ]
+
+
 def test_two_accounts_of_one_archive_or_one_mailbox_are_found_also_among_those_that_are_there(
     init: Init, tmp_path: Path
 ) -> None:

@@ -333,6 +333,7 @@ class TestOneLine:
             (("INBOX/1", "--into", "a", "--in-place"), "contradict each other"),
             (("INBOX/1", "--vanished", "--also-present"), "contradict each other"),
             (("INBOX/1", "--into", "a//b"), '"a//b" is not the name of a folder'),
+            (("INBOX/1", "--into", "a/../b"), '"a/../b" is not the name of a folder'),
             (("INBOX/1", "--to", "nowhere"), "neither source nor destination nor an account file"),
             (("INBOX/1", "--to", "destination"), "has no [destination]"),
             (("INBOX/99",), "INBOX/99: no such message in the archive"),

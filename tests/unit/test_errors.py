@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from archiver.errors import ServerUnavailable, Where
+from archiver.errors import ConfigError, ServerUnavailable, Unreachable, Where
 
 
 @pytest.mark.parametrize(
@@ -21,3 +21,9 @@ from archiver.errors import ServerUnavailable, Where
 )
 def test_within_a_folder_the_error_does_not_name_it_again(where: Where | None, text: str) -> None:
     assert ServerUnavailable("gone", where=where, hint="later").within("Sent") == text
+
+
+def test_a_full_stop_of_a_server_ends_no_line() -> None:
+    assert str(Unreachable("login failed.", hint="look")) == "login failed; look"
+    assert str(Unreachable("wait...", hint="look")) == "wait...; look"
+    assert str(ConfigError("here", ["gone."])) == "here: gone."

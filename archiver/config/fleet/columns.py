@@ -86,6 +86,12 @@ def column_of(table: str, key: str) -> str | None:
     return next(found, None)
 
 
+def filled_by(name: str) -> tuple[str, str]:
+    """The table and the key of an account file that a column fills."""
+    column = COLUMNS[name]
+    return column.table, "password" if column.kind in ("password", "reference") else column.key
+
+
 def value_of(name: str, text: str) -> Any:
     """The value of a cell that is not empty, as TOML has it.
 

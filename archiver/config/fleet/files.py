@@ -48,7 +48,7 @@ def find_accounts(chosen: Chosen) -> FleetFiles:
     for path in chosen.paths:
         if path.is_dir():
             found, wrong = _below(path)
-            problems |= {str(error.where): error for error in wrong}
+            problems |= {str(error.where): error for error in _few(wrong, path)}
             if not found and not wrong:
                 hint = f"`archiver init {path / 'NAME.toml'}` writes one"
                 problems[str(path)] = ConfigError(
@@ -145,6 +145,15 @@ def _below(folder: Path) -> tuple[list[tuple[Path, str]], list[ConfigError]]:
         for entry in () if is_mail else reversed(folders):
             (links if entry.is_symlink() else waiting).append((here / entry.name, f"{below}{entry.name}/"))
     return found, wrong
+
+
+def _few(wrong: Sequence[ConfigError], folder: Path) -> Sequence[ConfigError]:
+    """What cannot be listed below a folder; if it is much, in one line: such a folder holds more than accounts."""
+    if len(wrong) <= _NAMED:
+        return wrong
+    first = wrong[0]
+    problem = f"{first.problems[0]}; nor can {len(wrong) - 1:,} more folders below {folder}"
+    return [ConfigError(first.where, [problem], hint="name the folder of the account files")]
 
 
 def _is_mail(names: Set[str]) -> bool:

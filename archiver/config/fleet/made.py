@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from msgspec import Struct
 
-from archiver.config.fleet.columns import column_of, tree_of
+from archiver.config.fleet.columns import column_of, filled_by, tree_of
 from archiver.config.fleet.rows import Problem, Row
 from archiver.config.layers import Defaults, KnownDefaults, Tree, anchored, merge
 from archiver.config.load import is_account_name, settings_of
@@ -55,15 +55,15 @@ def make_accounts(rows: Iterable[Row], fleet: Fleet) -> tuple[list[Made], list[P
     lines: dict[str, int] = {}
     for row in rows:
         wrong = list(_name_problems(row, lines))
-        has_name = not wrong
+        has_name = not wrong and "account" in row.cells
         if has_name:
             lines[row.cells["account"].casefold()] = row.line
         try:
             one = _made(row if has_name else _renamed(row), fleet)
-            if has_name:
+            if has_name and not row.wrong:
                 made.append(one)
         except ConfigError as error:
-            wrong += [_in_words_of_columns(each) for each in error.problems]
+            wrong += [_in_words_of_columns(each) for each in error.problems if not _is_said(each, row.wrong)]
         except ValueError as error:
             wrong.append(str(error))
         problems += [Problem(row.line, text) for text in wrong]
@@ -94,7 +94,7 @@ def _numbered(lines: Sequence[int]) -> str:
 
 
 def _name_problems(row: Row, lines: Mapping[str, int]) -> Iterator[str]:
-    account = row.cells["account"]
+    account = row.cells.get("account", "")
     for column in ("account", "folder"):
         name = row.cells.get(column)
         if name is None:
@@ -158,6 +158,12 @@ def _without(tree: Tree, known: Tree) -> Tree:
         elif known.get(key) != value:
             left[key] = value
     return left
+
+
+def _is_said(problem: str, wrong: Collection[str]) -> bool:
+    """Whether a problem of an account file is only that it lacks what is in a cell that is `wrong`."""
+    found = re.match(r"(\w+)\.(\w+): is missing", problem)
+    return found is not None and (found[1], found[2]) in {filled_by(each) for each in wrong}
 
 
 def _in_words_of_columns(problem: str) -> str:

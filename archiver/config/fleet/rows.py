@@ -37,14 +37,16 @@ class Problem(Struct, frozen=True, order=True):
 
 
 class Row(Struct, frozen=True):
-    """An account's line, the first one if it has several, and its cells that are not empty, by column."""
+    """An account's line, the first one if it has several, and its cells that are not empty, by column. Cells of the
+    columns `wrong` are not among them: what is wrong there is said."""
 
     line: int
     cells: Mapping[str, Any]
+    wrong: frozenset[str] = frozenset()
 
 
 class Sheet(Struct, frozen=True):
-    """The rows of a file, and what is wrong with others. `has_passwords`: passwords themselves are in it."""
+    """The rows of a file, and what is wrong with it. `has_passwords`: passwords themselves are in it."""
 
     rows: tuple[Row, ...]
     problems: tuple[Problem, ...]
@@ -141,7 +143,7 @@ def _row(line: int, cells: Sequence[str], columns: Sequence[str | None], problem
         problems.append(Problem(line, problem))
         return None
     found: dict[str, Any] = {}
-    before = len(problems)
+    wrong: set[str] = set()
     for column, cell in zip(columns, cells, strict=True):
         if column is None:
             continue
@@ -152,6 +154,8 @@ def _row(line: int, cells: Sequence[str], columns: Sequence[str | None], problem
             found[column] = value_of(column, text)
         except ValueError as error:
             problems.append(Problem(line, f"column {column} {error}"))
-    if "account" not in found and len(problems) == before:
+            wrong.add(column)
+    if "account" not in found and "account" not in wrong:
         problems.append(Problem(line, "names no account; fill the column account"))
-    return Row(line, found) if len(problems) == before else None
+        wrong.add("account")
+    return Row(line, found, frozenset(wrong))

@@ -86,6 +86,24 @@ class TestSubfolders:
             str(configs / "wave1"): f"{configs / 'wave1'}: cannot be listed: Permission denied"
         }
 
+    def test_that_cannot_be_listed_are_one_line_if_they_are_many(
+        self, configs: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        scandir = os.scandir
+
+        def refuse(path: Path) -> object:
+            if Path(path).name.startswith("closed"):
+                raise PermissionError(13, "Permission denied")
+            return scandir(path)
+
+        for number in range(1, 6):
+            (configs / f"closed{number}").mkdir()
+        monkeypatch.setattr(os, "scandir", refuse)
+        assert found(configs) == ["alice", "bob", "carol", "dave"]
+        first = str(configs / "closed1")
+        said = f"{first}: cannot be listed: Permission denied; nor can 4 more folders below {configs}"
+        assert problems(configs) == {first: f"{said}; name the folder of the account files"}
+
 
 class TestAChoice:
     @pytest.mark.parametrize(
