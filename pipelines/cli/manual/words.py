@@ -17,6 +17,7 @@ ENVIRONMENT: dict[str, str] = {
     "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_PROFILE, AWS_REGION, AWS_CA_BUNDLE": (
         "As for every program that uses boto3: credentials of buckets, and where they are."
     ),
+    "PGPASSFILE, PGSERVICEFILE, PGSSLROOTCERT": "As for psql: credentials of a fleet's ledger in PostgreSQL.",
     "LUIGI_CONFIG_PATH": "A configuration of Luigi. No other one is read, except below /etc/luigi.",
     "_ARCHIVER_COMPLETE": (
         "Set to bash_source, zsh_source or fish_source, `archiver` prints what completes its lines in that shell."
