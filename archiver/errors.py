@@ -15,6 +15,7 @@ return the exit code without a traceback. Anything else is a bug and keeps its t
     │ │ ├ ConnectionLost (5)
     │ │ │ └ NothingDelivered     it broke at every requested message
     │ │ ├ Throttled (75)         honours the server's hint
+    │ │ │ └ BudgetUsedUp         a limit of the account file, for a day
     │ │ ├ AllRefused             every requested message of the folder was refused
     │ │ └ ServerUnavailable (5)
     │ │   ├ Unreachable          refused, no route, no such host, no greeting
@@ -246,6 +247,17 @@ class Throttled(TemporaryError):
     again_at: str | None = None
     certain: bool = True
     may_put_back: bool = True
+
+
+class BudgetUsedUp(Throttled):
+    """A day's budget, which the account file sets, is used up. It begins again at `again_at`."""
+
+    may_put_back: bool = False
+
+    def until(self, again_at: str, seconds: float) -> None:
+        """It begins again at this time (UTC, ISO 8601), in so many seconds."""
+        self.again_at, self.delay_seconds = again_at, seconds
+        self.hint = f"a run after {again_at} goes on; what the archive has is not fetched again"
 
 
 class AllRefused(TemporaryError):

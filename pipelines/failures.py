@@ -56,6 +56,8 @@ def logged(error: BaseException) -> ArchiverError:
 
 def with_time(error: Throttled) -> Throttled:
     """The error with the time to come back, by this machine's clock; at most a month from now."""
+    if error.again_at is not None:
+        return error
     if error.delay_seconds is None:
         error.delay_seconds = _THROTTLE_SECONDS
     error.delay_seconds = min(error.delay_seconds, _LONGEST_THROTTLE_SECONDS)

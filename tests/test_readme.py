@@ -181,8 +181,9 @@ def test_account_files_that_are_shown_have_known_keys(name: str) -> None:
         if "s3" in tables.get("archive", {}):
             tables["archive.s3"] = tables["archive"].pop("s3")
         for side in ("source", "destination"):
-            if "oauth2" in tables.get(side, {}):
-                tables[f"{side}.oauth2"] = tables[side].pop("oauth2")
+            for nested in ("oauth2", "limits"):
+                if nested in tables.get(side, {}):
+                    tables[f"{side}.{nested}"] = tables[side].pop(nested)
         for table, keys in tables.items():
             known = FilesSettings if keys.get("protocol") == "files" else TABLES[table]
             assert keys.keys() <= set(known.__struct_fields__), block

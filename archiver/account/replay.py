@@ -232,7 +232,7 @@ def _context(
     server = destination_of(archive.settings)
     only_adds = not options.after_cutover and options.moment is None and is_cut_over(archive.catalog)
     return ReplayContext(
-        connect=lambda: server.connect_or_take(archive.spool),
+        connect=lambda: server.connect_or_take(archive.spool, control),
         leave=server.leave_open,
         store=archive.store,
         prefetch=archive.storage.prefetch,
@@ -257,6 +257,7 @@ def _context(
         control=archive.guarded(control),
         started=control.now(),
         pace=Pace(server.settings.read_timeout),
+        limits=server.limits,
         gone=archive.gone_folders(),
     )
 

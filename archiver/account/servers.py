@@ -10,12 +10,21 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from msgspec import Struct
+from msgspec.structs import asdict
 
-from archiver.config.settings import DestinationSettings, FilesSettings, Settings, SourceSettings
+from archiver.config.settings import (
+    DestinationSettings,
+    FilesSettings,
+    LimitsSettings,
+    ServerSettings,
+    Settings,
+    SourceSettings,
+)
+from archiver.control.limits.limiter import UNLIMITED, Limiter, Limits
 from archiver.control.run import RunControl
 from archiver.destination.open import open_destination
 from archiver.destination.port import MailDestination
-from archiver.errors import ConfigError
+from archiver.errors import ConfigError, Where
 from archiver.login.choose import authenticator_of
 from archiver.login.port import Authenticator
 from archiver.mail.content import Spool
@@ -55,6 +64,7 @@ class SourceServer(Struct, frozen=True):
     account: Path
     settings: SourceSettings
     open: OpenSource
+    limits: Limiter
 
     def connect(
         self,
@@ -74,13 +84,18 @@ class SourceServer(Struct, frozen=True):
         attempts = attempts or self.settings.attempts
 
         def connect(*, fallback: bool) -> SourceConnection:
-            kept = None if fallback or accept or extra else take(self._whose)
-            if kept is not None:
-                kept.use(spool, numbering)
-                return kept
-            return self.open(spool, numbering, control, fallback=fallback, accept=accept)
+            connection = None if fallback or accept or extra else take(self._whose)
+            if connection is not None:
+                connection.use(spool, numbering)
+            else:
+                connection = self.open(spool, numbering, control, fallback=fallback, accept=accept)
+            if (meter := self.limits.meter(control)) is not None:
+                connection.meter(meter)
+            return connection
 
-        return RetryingSource(connect, attempts=attempts, control=control, leave=leave, patient=patient)
+        return RetryingSource(
+            connect, attempts=attempts, control=control, leave=leave, patient=patient, limits=self.limits
+        )
 
     def leave_open(self, source: RetryingSource) -> None:
         """Leave a connection of this server's to the next step, or close it."""
@@ -105,25 +120,36 @@ class DestinationServer(Struct, frozen=True):
     account: Path
     settings: DestinationSettings
     authenticator: Authenticator
+    limits: Limiter
 
     def connect(self, spool: Spool, control: RunControl, *, patient: bool) -> DestinationConnection:
         """A connection that is opened when it is first used. A `patient` one waits for a server that throttles."""
-        policy = _ConnectPolicy(lambda: self.connect_or_take(spool), self.settings.attempts, control, patient)
+        policy = _ConnectPolicy(
+            lambda: self.connect_or_take(spool, control), self.settings.attempts, control, patient
+        )
         return DestinationConnection(policy)
 
     def connect_once(self, spool: Spool = no_spool) -> MailDestination:
         """A single attempt at a logged-in connection; without a `spool` for a look that fetches no message."""
         return open_destination(self.settings, self.authenticator, spool)
 
-    def connect_or_take(self, spool: Spool) -> MailDestination:
-        """The connection that an earlier step left, if it still stands; otherwise as `connect_once`."""
-        kept = _destination.take(self._whose)
-        if kept is None:
-            return self.connect_once(spool)
-        if kept.use(spool):
-            return kept
-        kept.hang_up()
-        return self.connect_once(spool)
+    def connect_or_take(self, spool: Spool, control: RunControl) -> MailDestination:
+        """The connection that an earlier step left, if it still stands; otherwise as `connect_once`. It keeps to
+        the account's limits.
+
+        Raises:
+            BudgetUsedUp: nothing is left of this day.
+        """
+        self.limits.require()
+        connection = _destination.take(self._whose)
+        if connection is not None and not connection.use(spool):
+            connection.hang_up()
+            connection = None
+        if connection is None:
+            connection = self.connect_once(spool)
+        if (meter := self.limits.meter(control)) is not None:
+            connection.meter(meter)
+        return connection
 
     def leave_open(self, connection: MailDestination) -> None:
         """Leave a connection that is in the middle of nothing to the next step, or close it."""
@@ -150,7 +176,8 @@ def source_of(settings: Settings) -> SourceServer:
     """The account's source."""
     source = settings.source
     if isinstance(source, FilesSettings):
-        return SourceServer(settings.file, source, _files(source, settings.archive.path / FILES_CACHE))
+        opens = _files(source, settings.archive.path / FILES_CACHE)
+        return SourceServer(settings.file, source, opens, limits_of(settings, source))
     authenticator = authenticator_of(source)
 
     def connect(
@@ -163,7 +190,23 @@ def source_of(settings: Settings) -> SourceServer:
     ) -> SourceConnection:
         return open_source(source, authenticator, spool, numbering, fallback=fallback, accept=accept)
 
-    return SourceServer(settings.file, source, connect)
+    return SourceServer(settings.file, source, connect, limits_of(settings, source))
+
+
+_limiters: dict[tuple[Path, str, LimitsSettings], Limiter] = {}
+
+
+def limits_of(settings: Settings, server: ServerSettings | FilesSettings) -> Limiter:
+    """The limits of an account at one side: one value in a process, whichever step connects."""
+    if server.limits is None:
+        return UNLIMITED
+    key = settings.file, server.side, server.limits
+    if key not in _limiters:
+        used = settings.archive.path / f"used-at-{server.side}"
+        where = Where(server=server.address)
+        limits = Limits(**asdict(server.limits))
+        _limiters[key] = Limiter(limits, f"[{server.side}.limits]", where, used)
+    return _limiters[key]
 
 
 def _files(source: FilesSettings, cache: Path) -> OpenSource:
@@ -189,7 +232,8 @@ def destination_of(settings: Settings) -> DestinationServer:
     """
     if settings.destination is None:
         raise ConfigError(str(settings.file), ["has no [destination] to replay to"], hint="add that table")
-    return DestinationServer(settings.file, settings.destination, authenticator_of(settings.destination))
+    server = settings.destination
+    return DestinationServer(settings.file, server, authenticator_of(server), limits_of(settings, server))
 
 
 def doubts_of(settings: Settings) -> Mapping[bytes, Mapping[str, tuple[int, str]]]:

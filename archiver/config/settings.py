@@ -110,8 +110,23 @@ def _some(globs: tuple[str, ...]) -> tuple[str, ...]:
     return globs
 
 
+def _limit(number: float) -> float:
+    if number <= 0:
+        raise ValueError("must be greater than 0; leave the key out for no limit")
+    return number
+
+
 Globs = tuple[Annotated[str, _glob], ...]
 FolderName = Annotated[str, _folder_name]
+
+
+class LimitsSettings(Table, frozen=True, kw_only=True):
+    """How much all connections of the account to this server may do: messages and octets a second, and octets on a
+    day (UTC), in either direction. None: as much as they can."""
+
+    messages_per_second: Annotated[float, _limit] | None = None
+    octets_per_second: Annotated[int, _limit] | None = None
+    octets_per_day: Annotated[int, _limit] | None = None
 
 
 class ServerSettings(Table, frozen=True, kw_only=True):
@@ -141,6 +156,7 @@ class ServerSettings(Table, frozen=True, kw_only=True):
     connect_timeout: Seconds = 30.0
     read_timeout: Seconds = 120.0
     attempts: Annotated[int, between(1, 100)] = 5
+    limits: LimitsSettings | None = None
 
     @property
     def address(self) -> str:
@@ -190,6 +206,7 @@ class FilesSettings(Table, frozen=True, kw_only=True):
     host: ClassVar[str] = ""
     connections: ClassVar[int] = 1
     attempts: ClassVar[int] = 5
+    limits: ClassVar[LimitsSettings | None] = None
 
     @property
     def user(self) -> str:
@@ -328,10 +345,12 @@ class AccountFile(Table, frozen=True, kw_only=True):
 TABLES: Mapping[str, type[Table]] = {
     "source": ServerSettings,
     "source.oauth2": OAuth2Settings,
+    "source.limits": LimitsSettings,
     "archive": ArchiveSettings,
     "archive.s3": S3Settings,
     "destination": DestinationSettings,
     "destination.oauth2": OAuth2Settings,
+    "destination.limits": LimitsSettings,
     "folders": FolderRules,
     "messages": MessageRules,
     "replay": ReplayRules,

@@ -210,6 +210,12 @@ $connections
 # attempts = 5                            # how often a lost connection is retried
 # Mail that lies in files: protocol = "files" and path = "/srv/old-mail", instead of all these keys.
 $oauth2
+# How much the account may do there: over all its connections, in either direction. docs/providers.md has examples.
+#[source.limits]
+#messages_per_second = 2
+#octets_per_second = 500_000
+#octets_per_day = 2_000_000_000           # UTC; then the account ends with exit code 75 and goes on the next day
+
 [archive]
 path = $path
 # store = "maildir"                       # "maildir", or "s3" with the table [archive.s3]
@@ -244,7 +250,7 @@ path = $path
 #attempts = 8                             # per request
 
 # Where mail is replayed to; without this table it is only archived. The keys are those of [source], and "prefix", a
-# folder that everything goes below, and "shared".
+# folder that everything goes below, and "shared"; so are the tables, such as [destination.limits].
 $destination\
 #shared = false                           # true: other accounts of ours may fill the same folders of this mailbox
 $oauth2_there

@@ -9,6 +9,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from archiver.config.settings import ServerSettings
+from archiver.control.limits.port import Meter
 from archiver.destination.flags import FlagCommands
 from archiver.destination.folders import FolderCommands
 from archiver.destination.labels import LabelCommands
@@ -63,6 +64,9 @@ class ImapDestination:
         self._ahead: tuple[bytes, Reply] | None = None  # the next folder, if it was opened already
         self._is_in_folder = False
         self._held = 0  # how many messages the open folder held when it was last listed
+
+    def meter(self, meter: Meter) -> None:
+        self._session.line.meter(meter)
 
     @property
     def facts(self) -> ServerFacts:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Protocol
 
+from archiver.control.limits.port import Meter
 from archiver.destination.rights import RightsChange
 from archiver.errors import FolderRefused
 from archiver.facts.access import Rights
@@ -169,6 +170,13 @@ class Waiting(Protocol):
         connection meanwhile, as far as that shows without asking it."""
 
 
+class Metered(Protocol):
+    """A connection whose octets are counted."""
+
+    def meter(self, meter: Meter) -> None:
+        """Count the octets of the connection there from now on, and let it decide when more may pass."""
+
+
 class Closing(Protocol):
     """A connection that can be ended."""
 
@@ -199,6 +207,7 @@ class MailDestination(
     Labelling,
     DestinationInfo,
     Waiting,
+    Metered,
     Closing,
     Protocol,
 ):

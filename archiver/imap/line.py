@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from archiver.config.hosts import host_on_the_wire
+from archiver.control.limits.port import Meter
 from archiver.control.waiting import OpenSockets, addresses_of
 
 _open = OpenSockets()
@@ -104,10 +105,15 @@ class _Wire(io.RawIOBase):
     timeout. What is asked for has to come at that pace too, but may be late by many timeouts: a server that works
     on something long sends a keep-alive line now and then. Such lines gain it no time, however many there are.
     Octets that came fast do not, either: nothing may be as late after them as before.
+
+    `meter` counts what is read and may make the next reading wait, which counts for none of these times.
     """
+
+    meter: Meter | None = None
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
+        self.received = 0
         self.waited = 0.0
         self.held = 0
         self._late = 0.0
@@ -150,6 +156,8 @@ class _Wire(io.RawIOBase):
         self._begun = False
 
     def readinto(self, buffer: Any) -> int | None:
+        if self.meter is not None:
+            self.meter.wait()
         began = time.monotonic()
         if self._end is not None:
             if began >= self._end:
@@ -160,6 +168,9 @@ class _Wire(io.RawIOBase):
         except BlockingIOError:
             return None  # the socket does not block
         waited = time.monotonic() - began
+        self.received += count
+        if self.meter is not None:
+            self.meter.passed(count)
         self.waited += waited
         self._late += waited
         if self._begun:
@@ -191,6 +202,14 @@ class SocketLine:
 
     host = ""
     sock: socket.socket
+    _sent = 0
+
+    def meter(self, meter: Meter) -> None:
+        """Count all octets there, and let it decide when more may pass. What has passed over a connection that has
+        no meter yet counts, too."""
+        if self._wire.meter is None:
+            meter.passed(self._wire.received + self._sent)
+        self._wire.meter = meter
 
     def connect(self, host: str, port: int, tls: ssl.SSLContext | None, timeout: float) -> None:
         """Connect; with `tls`, encrypted from the first octet."""
@@ -222,6 +241,7 @@ class SocketLine:
         """Read from and write to this socket from now on."""
         self.sock = sock
         self._wire = _Wire(sock)
+        self._sent = 0
         self._reader = io.BufferedReader(self._wire, _BUFFER)
 
     def at_a_response(self) -> int:
@@ -299,9 +319,16 @@ class SocketLine:
         piece = _RECORD if isinstance(self.sock, ssl.SSLSocket) else _SENT_AT_ONCE
         limit = self.sock.gettimeout() or 0.0
         while sent < len(octets):
+            if (meter := self._wire.meter) is not None:
+                meter.wait()
             began = time.monotonic()
-            sent += self.sock.send(octets[sent : sent + piece])
+            count = self.sock.send(octets[sent : sent + piece])
             waited += time.monotonic() - began
+            sent += count
+            if meter is None:
+                self._sent += count
+            else:
+                meter.passed(count)
             if limit and _is_too_slow(sent, waited, limit):
                 raise TooSlow
         self._wire.after_a_command()

@@ -11,6 +11,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from archiver.catalog.replicas import PendingMessages, Replicas
+from archiver.control.limits.limiter import UNLIMITED, Limiter
 from archiver.control.run import RunControl
 from archiver.destination.pace import Pace
 from archiver.destination.port import MailDestination
@@ -183,7 +184,8 @@ class ReplayContext(Struct):
     that did not stop the replay. `gone` are the folders of the archive that the source no longer has, by number.
     `begun` are the jobs that were begun earlier in this run, by raw name. When `is_over`, nothing more is sent:
     what is on its way is answered and recorded. `began` is when the step began, on the monotonic clock, and
-    `started` the same in UTC. `pace` is how fast the destination takes mail, and when it counts as silent.
+    `started` the same in UTC. `pace` is how fast the destination takes mail, and when it counts as silent; `limits`
+    is how much the account may send.
     """
 
     connect: Callable[[], MailDestination]
@@ -199,6 +201,7 @@ class ReplayContext(Struct):
     control: RunControl
     started: str
     pace: Pace
+    limits: Limiter = UNLIMITED
     gone: Mapping[int, KnownFolder] = field(default_factory=dict)
     destination: int = 0
     refused: Mapping[MessageKey, Refused] = field(default_factory=dict)

@@ -11,6 +11,7 @@ days            pure: messages by the days on which they arrived, for those that
 imports         how files are added to an archive that is not theirs
 numbering       UIDs for messages that have names, and no numbers
 retry           wraps a source: reconnects and continues at the same message, with a limited number of attempts
+limited         messages fetched within the limits of an account
 backoff         how long to wait before another attempt at a server, and when to give up
 kept            one connection that a step leaves open for the next
 spelling        pure: folders that a server spells otherwise than before

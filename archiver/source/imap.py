@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from archiver.config.settings import ServerSettings
+from archiver.control.limits.port import Meter
 from archiver.facts.access import FolderAccess
 from archiver.imap.capabilities import ServerFacts, server_facts
 from archiver.imap.extensions.looking import look
@@ -54,6 +55,9 @@ class ImapSource:
     def facts(self) -> ServerFacts:
         """What the server has said about itself so far."""
         return server_facts(self._session, self.capabilities)
+
+    def meter(self, meter: Meter) -> None:
+        self._session.line.meter(meter)
 
     def use(self, spool: Spool, numbering: Numbering) -> None:
         """Put messages that are too large for memory there from now on."""

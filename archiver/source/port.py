@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
+from archiver.control.limits.port import Meter
 from archiver.facts.access import FolderAccess
 from archiver.imap.capabilities import ServerFacts
 from archiver.mail.content import Spool
@@ -107,6 +108,9 @@ class SourceConnection(MailSource, Protocol):
     def use(self, spool: Spool, numbering: Numbering) -> None:
         """Put messages that are too large for memory there from now on, and get UIDs for names there, if the
         protocol has no UIDs."""
+
+    def meter(self, meter: Meter) -> None:
+        """Count the octets of the connection there from now on, and let it decide when more may pass."""
 
     @property
     def facts(self) -> ServerFacts:

@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
+from archiver.control.limits.limiter import UNLIMITED, Limiter
 from archiver.control.run import RunControl
 from archiver.errors import (
     AllRefused,
@@ -32,6 +33,7 @@ from archiver.mail.model import Attributes, Fetched, Folder, KnownState, Listed,
 from archiver.mail.uidset import UidSet
 from archiver.mail.unnumbered import require_same_uids
 from archiver.source.backoff import Backoff
+from archiver.source.limited import fetch_within
 from archiver.source.port import Expected, NextRequest, Opening, SourceConnection
 
 T = TypeVar("T")
@@ -94,7 +96,7 @@ class RetryingSource:
 
     After `attempts` without progress the error is raised. `leave()` returns whether other connections take over the
     work, so that this one need not wait for a server that throttles; if it does, this source must not be used any
-    more. `patient` is that of `Backoff`.
+    more. `patient` is that of `Backoff`. `limits` are those of the account.
     """
 
     def __init__(
@@ -105,6 +107,7 @@ class RetryingSource:
         control: RunControl,
         leave: Callable[[], bool] = lambda: False,
         patient: bool = False,
+        limits: Limiter = UNLIMITED,
     ) -> None:
         self._connect = connect
         self._backoff = Backoff(attempts, patient)
@@ -119,7 +122,9 @@ class RetryingSource:
         self._opened: Opened | None = None
         self._fallback = False
         self._announced: Sequence[Opening] = ()
-        self._is_careful = False  # a connection was lost: nothing is asked ahead any more
+        self._limits = limits
+        # After a loss nothing is asked ahead any more, nor where each message has to fit into a day.
+        self._is_careful = limits.most is not None
 
     def connect_now(self) -> None:
         """Connect in a single attempt, whose error is raised; for an optional connection."""
@@ -241,7 +246,8 @@ class RetryingSource:
             left = dict.fromkeys(stretches.pop())
             since = time.monotonic()
             try:
-                for outcome in self._streamed(self._prepared(self._reopened()).fetch(list(left))):
+                source = self._prepared(self._reopened())
+                for outcome in self._streamed(fetch_within(source, list(left), self._limits, self._control)):
                     uid = outcome.attributes.uid if isinstance(outcome, Fetched) else outcome.uid
                     del left[uid]
                     self._backoff.progressed()
@@ -320,6 +326,7 @@ class RetryingSource:
         self._streaming = False
 
     def _connected(self) -> SourceConnection:
+        self._limits.require()
         if self._source is None:
             self._source = self._connect(fallback=self._fallback)
         return self._source

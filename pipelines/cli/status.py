@@ -123,7 +123,7 @@ def _held(archive: Archive) -> AccountOutcome[Fields]:
     waiting += sum(each.waiting for each in restored)
     identity, runs = catalog.account.identity(), catalog.ledger.runs()
     ended_well = not runs or runs[-1][3] == "complete"  # a rebuilt catalog knows no runs
-    fields = {
+    fields: Fields = {
         "file": str(settings.file),
         "archive": str(settings.archive.path),
         "source": identity and {name: getattr(identity, name) for name in ("protocol", "host", "user")},
@@ -144,22 +144,28 @@ def _held(archive: Archive) -> AccountOutcome[Fields]:
         "holds": [hold_to_record(each) for each in active_holds(catalog.keeping)],
         "runs": [
             dict(zip(("run", "started", "finished", "status", "exit_code"), row, strict=True))
-            | {"reason": _reason(archive, row[0]) if row is runs[-1] and row[3] != "complete" else None}
+            | (_why(archive, row[0]) if row is runs[-1] and row[3] != "complete" else _NOTHING_WRONG)
             for row in reversed(runs)
         ],
     }
+    fields["again_at"] = fields["runs"][0]["again_at"] if fields["runs"] else None
     exit_code = 0 if ended_well and not unfinished and not waiting else Incomplete.exit_code
     if runs and 0 < (runs[-1][4] or 0) < 128:  # a signal stopped that run, not this command
         exit_code = runs[-1][4] or exit_code
     return AccountOutcome(settings.account, exit_code, None, fields)
 
 
-def _reason(archive: Archive, run_id: str) -> str | None:
-    """Why a run's exit code is not 0, from its report; None if there is no report."""
+_NOTHING_WRONG: Fields = {"reason": None, "again_at": None}
+
+
+def _why(archive: Archive, run_id: str) -> Fields:
+    """Why a run's exit code is not 0, and when a server or a limit lets the account go on, from its report; None if
+    there is no report."""
     try:
-        return reason_of(json.loads((archive.reports / run_id / "report.json").read_text(encoding="utf-8")))
+        document = json.loads((archive.reports / run_id / "report.json").read_text(encoding="utf-8"))
+        return {"reason": reason_of(document), "again_at": document.get("again_at")}
     except (OSError, ValueError, KeyError, TypeError):
-        return None
+        return _NOTHING_WRONG
 
 
 def _sharing(archive: Archive) -> list[Fields]:
@@ -207,6 +213,8 @@ def _last_run(last: Fields) -> str:
     status = "stopped" if (last["exit_code"] or 0) > 128 else last["status"]
     ended = f"{status}, exit code {last['exit_code']}" if status else "did not end"
     why = f": {last['reason']}" if last["reason"] else ""
+    if last["again_at"] and last["again_at"] not in why:
+        why += f"; may be run again at {last['again_at']}"
     return f"{last['run']}: {ended}, {last['finished'] or last['started']}{why}"
 
 

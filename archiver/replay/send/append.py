@@ -14,7 +14,7 @@ from typing import Protocol
 from msgspec import Struct, field
 
 from archiver.destination.port import Appender, Closing
-from archiver.errors import ConnectionLost, IntegrityError, PermanentError, TemporaryError
+from archiver.errors import ConnectionLost, IntegrityError, Interrupted, PermanentError, TemporaryError
 from archiver.facts.archive import Fact
 from archiver.facts.destination import IntentFact, UnsentFact
 from archiver.facts.replica import Appended, MessageKey, Outgoing
@@ -94,7 +94,7 @@ class Sender(Struct):
         except TemporaryError as error:
             self._note_suspects(error)
             raise
-        except PermanentError:
+        except (PermanentError, Interrupted):
             self._end_intents()
             raise
         finally:
@@ -128,15 +128,17 @@ class Sender(Struct):
             if self._waiting and self.context.is_over():
                 self._end_intents()
                 self._waiting.clear()
-            while self._waiting and self._has_room():
+            is_used_up = self._is_used_up
+            while self._waiting and self._has_room() and not (is_used_up and self._is_at_work):
                 self._begin(self._next_group())
+                is_used_up = self._is_used_up
             if self._may_look_ahead and not (to_the_end and not self._waiting):
                 self._look()
                 if not self._waiting:
                     return
             if self._in_flight:
                 self._hear()
-            elif not self._waiting:
+            elif not self._waiting or is_used_up:
                 self._settle()
         self.copies.all_found()
 
@@ -160,7 +162,7 @@ class Sender(Struct):
     def _next_group(self) -> list[Outgoing] | list[PreparedMessage]:
         """The group that waits longest, cut to what the destination answers in time."""
         group = self._waiting.popleft()
-        count = fitting(group, self.context.pace)
+        count = fitting(group, self.context.pace, self.context.limits)
         if count < len(group):
             self._waiting.appendleft(group[count:])
         return group[:count]
@@ -194,14 +196,33 @@ class Sender(Struct):
         sizes += map(size_of, self._waiting[0])
         return fit_together(len(sizes), sum(sizes), self.context.pace)
 
+    @property
+    def _is_used_up(self) -> bool:
+        """Whether the message that waits longest does not fit into what is left of the day. What was begun is
+        brought to its end before the account ends for that."""
+        return bool(self._waiting) and not self.context.limits.fits([size_of(self._waiting[0][0])])
+
+    @property
+    def _is_at_work(self) -> bool:
+        return bool(self._in_flight or self._taken or self._refused)
+
     def _begin(self, group: list[Outgoing] | list[PreparedMessage]) -> None:
         made = (each if isinstance(each, PreparedMessage) else self._prepare(each) for each in group)
         messages = [message for message in made if message is not None]
         if messages:
-            self.context.control.check_stop()  # as late as possible: reading the messages may have taken long
-            begun = time.monotonic()  # before sending, which waits for some servers
-            self._in_flight.append(_Group(messages, begun))
-            self.destination.begin_append([message.to_append for message in messages])
+            sizes, limits = list(map(size_of, messages)), self.context.limits
+            self._waiting.appendleft(messages)  # they are not sent, if that ends here
+            if not limits.reserve(sizes):
+                raise limits.used_up()
+            try:
+                limits.pass_messages(len(messages), self.context.control)
+                self.context.control.check_stop()  # as late as possible: reading the messages may have taken long
+                self._waiting.popleft()
+                begun = time.monotonic()  # before sending, which waits for some servers
+                self._in_flight.append(_Group(messages, begun))
+                self.destination.begin_append([message.to_append for message in messages])
+            finally:
+                limits.release(sizes)
 
     def _prepare(self, outgoing: Outgoing) -> PreparedMessage | None:
         try:

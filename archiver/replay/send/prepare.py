@@ -13,6 +13,7 @@ from functools import lru_cache
 from msgspec import Struct
 from msgspec.structs import replace
 
+from archiver.control.limits.limiter import Limiter
 from archiver.destination.pace import Pace
 from archiver.errors import IntegrityError
 from archiver.facts.replica import AppendMessage, MessageKey, Outgoing, SelectedFolder
@@ -209,12 +210,16 @@ def size_of(each: Outgoing | PreparedMessage) -> int:
     return each.to_append.size if isinstance(each, PreparedMessage) else each.placement.size
 
 
-def fitting(group: Sequence[Outgoing | PreparedMessage], pace: Pace) -> int:
-    """How many messages of a group to send together at this pace; at least one."""
+def fitting(group: Sequence[Outgoing | PreparedMessage], pace: Pace, limits: Limiter) -> int:
+    """How many messages of a group to send together at this pace, and within what is left of the day; at least
+    one."""
+    sizes: list[int] = []
     octets = 0
     for count, each in enumerate(group):
-        octets += size_of(each)
-        if count and (count >= pace.messages or octets > pace.octets):
+        sizes.append(size_of(each))
+        octets += sizes[-1]
+        is_full = count >= pace.messages or octets > pace.octets
+        if count and (is_full or not limits.fits(sizes)):
             return count
     return len(group)
 

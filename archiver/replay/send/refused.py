@@ -24,8 +24,11 @@ class Refusals(Struct):
     folder: JobFolder
 
     def too_big(self, outgoing: Outgoing) -> RefusedFact | None:
-        """RFC 7889: the refusal of a message above APPENDLIMIT, which is not even sent."""
-        limit = self.context.append_limit
+        """The refusal of a message that is not even sent: above APPENDLIMIT (RFC 7889), or too large for a day."""
+        limit, most = self.context.append_limit, self.context.limits.most
+        if most is not None and outgoing.placement.size > most:
+            reason = "it is larger than [destination.limits] octets_per_day allows for a whole day"
+            return self.fact(outgoing, "too-big", reason, None)
         if limit is None or outgoing.placement.size <= limit:
             return None
         return self.fact(outgoing, "too-big", describe("too-big", limit), None)

@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 
 from archiver.config.settings import FilesSettings
+from archiver.control.limits.port import Meter
 from archiver.errors import (
     ArchiveNotWritable,
     CountsDisagree,
@@ -96,6 +97,9 @@ class FilesSource:
     def facts(self) -> ServerFacts:
         """There is no server."""
         return ServerFacts("", frozenset(), None, ())
+
+    def meter(self, meter: Meter) -> None:
+        pass  # files have no limits
 
     def use(self, spool: Spool, numbering: Numbering) -> None:
         self._contents.spool, self._numbering = spool, numbering

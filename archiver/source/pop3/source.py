@@ -12,6 +12,7 @@ from functools import partial
 from msgspec.structs import replace
 
 from archiver.config.settings import ServerSettings
+from archiver.control.limits.port import Meter
 from archiver.errors import (
     CountsDisagree,
     FolderNotFound,
@@ -85,6 +86,7 @@ class Pop3Source:
         self._whose = server.address, server.user
         self._wanted: dict[int, Wanted] = {}
         self._retriever = Retriever(self._connect(), spool, accept)
+        self._meter: Meter | None = None
 
     @property
     def _session(self) -> Session:
@@ -100,6 +102,10 @@ class Pop3Source:
             wanted=tuple(USED_CAPABILITIES),
             login=self._session.way,
         )
+
+    def meter(self, meter: Meter) -> None:
+        self._meter = meter
+        self._session.line.meter(meter)
 
     def use(self, spool: Spool, numbering: Numbering) -> None:
         """Put messages that are too large for memory there from now on, and get UIDs there."""
@@ -222,6 +228,8 @@ class Pop3Source:
         self._session.log_out()
         try:
             self._retriever = Retriever(self._connect(), retriever.spool, retriever.accept)
+            if self._meter is not None:
+                self._session.line.meter(self._meter)
             self._maildrop, self._digests = None, {}
             self._find_uids()
         except TemporaryError as error:

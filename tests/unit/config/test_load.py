@@ -78,6 +78,7 @@ class TestAnAccount:
             "connect_timeout": 30.0,
             "read_timeout": 120.0,
             "attempts": 5,
+            "limits": None,
         }
         assert asdict(alice.archive) == {
             "path": Path("/srv/mail/alice"),
@@ -623,9 +624,10 @@ class TestTheTemplate:
         shown = {name: set(re.findall(r"^#? ?(\w+) = ", text, re.MULTILINE)) for name, text in sections.items()}
         expected = {name: set(model.__struct_encode_fields__) for name, model in TABLES.items()}
         expected["archive"] -= {"s3"}
-        expected["source"] -= {"oauth2"}
+        expected["source"] -= {"oauth2", "limits"}
         expected["notify"] -= {"mail"}
-        del expected["destination.oauth2"], expected["fleet"]  # belongs to defaults.toml
+        del expected["destination.oauth2"], expected["destination.limits"]
+        del expected["fleet"]  # belongs to defaults.toml
         assert shown == expected | {"destination": {"host", "user", "password", "prefix", "shared"}}
 
     def test_is_valid_with_its_destination(self, tmp_path: Path) -> None:
