@@ -22,7 +22,7 @@ from archiver.account.note import Begin, NoteFile
 from archiver.account.store import HeldLease, Medium
 from archiver.catalog.port import CatalogPlace
 from archiver.config.settings import Settings
-from archiver.control.run import utc_now
+from archiver.control.run import RunControl, utc_now
 from archiver.errors import ArchiveNotWritable, ConfigError, IntegrityError
 from archiver.journal.rebuild import replay_journal
 from archiver.journal.recorder import Recorder
@@ -205,7 +205,27 @@ class Account(Struct, frozen=True, dict=True):
                 lease = archive.storage.lease
                 if lease is not None and lease.fence_pending:
                     archive.take_number(recorder, run)
+                _finish_forgetting(archive, recorder)
                 yield archive, recorder
+
+    def end_what_was_cut_off(self, run: str, emit: EmitText) -> None:
+        """End a forget that was cut off, if this user can write to the archive: what is left of it looks like
+        damage to those who only read.
+
+        Raises:
+            Locked: a run works on it.
+        """
+        with self.reading() as archive, self.locked_for_reading(run, emit):
+            if archive.is_copy:
+                return
+            try:
+                Recorder(archive.journal, archive.catalog, run).catch_up(archive.begin_work)
+            except IntegrityError:
+                return  # whoever reads it says what is wrong
+            if not any(each.erased_at is None for each in archive.catalog.keeping.forgets()):
+                return
+        with self.writing(run):
+            pass
 
     @contextmanager
     def reading(self, *, with_catalog: bool = False) -> Iterator[Archive]:
@@ -324,6 +344,15 @@ class Account(Struct, frozen=True, dict=True):
             reason = None if begin is None else self.note.why_not_begin(begin)
         if reason is not None:
             raise reason
+
+
+def _finish_forgetting(archive: Archive, recorder: Recorder) -> None:
+    """What was to be forgotten when something cut that off goes before anything else is done."""
+    if any(each.erased_at is None for each in archive.catalog.keeping.forgets()):
+        from archiver.account.upkeep.forgetting import finish
+
+        log.warning("%s: ending a forget that was cut off", archive.settings.account)
+        finish(archive, recorder, RunControl(lambda: None, lambda _: None), there=False)
 
 
 def _is_there(path: Path) -> bool:

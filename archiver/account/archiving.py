@@ -29,6 +29,7 @@ from archiver.mail.model import Digest, Listed, Quarantined, Tally
 from archiver.source.imports import Import, ImportSource
 from archiver.source.open import open_import
 from archiver.source.retry import RetryingSource
+from archiver.storage.port import Doomed
 
 
 def archive_listed(
@@ -64,6 +65,7 @@ def archive_listed(
     names = archive.medium.directory_names()
     folders = record_folders(listed, archive.catalog, recorder, utc_now(), names)
     epochs = archive.catalog.account.epochs()
+    forgotten = archive.catalog.keeping.forgotten()
     with following() as follower:
         context = Context(
             connect=connect,
@@ -82,6 +84,7 @@ def archive_listed(
             live=live_epochs(listed, folders, epochs),
             unrecorded=unrecorded,
             refused={},
+            forgotten=forgotten,
             settled=settled,
             follower=follower,
         )
@@ -99,7 +102,12 @@ def rules_of(settings: Settings) -> Rules:
 def recover_store(archive: Archive, progress: Progress) -> UnrecordedFiles:
     """After a run that did not end well, or `rebuild`: bring the store to what the catalog says, keep the rest."""
     progress(Noted("the last run did not finish, or the catalog was rebuilt: checking what is in the archive"))
-    return UnrecordedFiles(archive.store.recover(archive.catalog.messages))
+    forgotten = archive.catalog.keeping.forgotten()
+    found = list(archive.store.recover(archive.catalog.messages))
+    if back := [each for each in found if each.digest in forgotten]:  # from a backup
+        digests = frozenset(each.digest for each in back)
+        archive.storage.eraser(archive.catalog.messages).erase(Doomed(back, digests))
+    return UnrecordedFiles(each for each in found if each.digest not in forgotten)
 
 
 class ImportedFolder(Struct, frozen=True):
@@ -154,6 +162,7 @@ def import_files(
         folders = record_folders(listed, catalog, recorder, utc_now(), names, imports=True)
         numbers = {each.number for each in folders.values()}
         epochs = catalog.account.epochs()
+        forgotten = catalog.keeping.forgotten()
         all_folders = {each.number: each for each in catalog.account.folders().values()}
         context = Context(
             connect=_connect(files, archive, numbering, imports, control, source),
@@ -172,6 +181,7 @@ def import_files(
             live=frozenset((all_folders[n].directory, epoch.uidvalidity) for n, epoch in epochs.items()),
             unrecorded=unrecorded,
             refused={},
+            forgotten=forgotten,
             settled=settled,
         )
         archive_folders(context, listed, Rules(("*",), (), 1, ("*",)))

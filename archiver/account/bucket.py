@@ -27,6 +27,7 @@ from archiver.errors import ArchiverError, ConfigError
 from archiver.journal.bucket import BucketJournal
 from archiver.mail.folder_names import UNIX_NAMES, DirectoryNames
 from archiver.storage.bucket import lease as leases
+from archiver.storage.bucket.erase import BucketEraser
 from archiver.storage.bucket.lease import Claimant
 from archiver.storage.bucket.objects import SPOOL, ObjectStore
 from archiver.storage.bucket.pack_batch import FramesOf
@@ -88,6 +89,7 @@ class InBucket(Struct, frozen=True):
             yield OpenStore(
                 messages=packs,
                 journal=BucketJournal(bucket, lease),
+                make_eraser=lambda rows: BucketEraser(bucket, objects.threads, self._path, rows),
                 prefetch=packs,
                 collectable=bucket,
                 lease=lease,

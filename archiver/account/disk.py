@@ -60,4 +60,5 @@ class OnDisk(Struct, frozen=True):
     @contextmanager
     def opened(self, frames: FramesOf, held: HeldLease | None = None) -> Iterator[OpenStore]:
         files = MaildirStore(self.path, self.durability)
-        yield OpenStore(files, FileJournal(self.path, self.durability), metadata=files.metadata)
+        journal = FileJournal(self.path, self.durability)
+        yield OpenStore(files, journal, lambda _: files.eraser, metadata=files.metadata)

@@ -16,7 +16,7 @@ from msgspec import Struct
 from archiver.errors import ArchiverError
 from archiver.journal.port import Journal
 from archiver.mail.folder_names import DirectoryNames
-from archiver.storage.port import FolderMetadata, MessageStore, Prefetch
+from archiver.storage.port import Eraser, FolderMetadata, MessageStore, Prefetch, Rows
 
 if TYPE_CHECKING:
     from archiver.config.tables.s3 import S3Settings
@@ -33,18 +33,24 @@ def _none_elsewhere() -> object:
 class OpenStore(Struct, frozen=True):
     """Where an account's messages and facts lie, open. `metadata` is None where no other program reads the store,
     `prefetch` where it is not read from far away. `collectable` is the bucket where killed runs may leave objects
-    that no fact names, None if there is none; `lease` is the one under which it is written.
+    that no fact names, None if there is none; `make_eraser` is for `eraser`; `lease` is the one under which it is
+    written.
 
     `other_writers` returns a value that stays equal while no other machine writes to the store, and is never equal
     to another one while one does."""
 
     messages: MessageStore
     journal: Journal
+    make_eraser: Callable[[Rows], Eraser]
     metadata: FolderMetadata | None = None
     prefetch: Prefetch | None = None
     collectable: KeepingBucket | None = None
     lease: Lease | None = None
     other_writers: Callable[[], object] = _none_elsewhere
+
+    def eraser(self, rows: Rows) -> Eraser:
+        """What erases messages; `rows` are those that the archive goes on to hold."""
+        return self.make_eraser(rows)
 
 
 class HeldLease(Struct, frozen=True):

@@ -12,7 +12,7 @@ from archiver.archive.unrecorded import UnrecordedFiles
 from archiver.catalog.port import Catalog
 from archiver.control.run import RunControl
 from archiver.journal.recorder import Recorder
-from archiver.mail.model import KnownEpoch, KnownFolder
+from archiver.mail.model import Digest, KnownEpoch, KnownFolder
 from archiver.source.port import MailSource
 from archiver.storage.port import FolderMetadata, MessageStore, Prefetch
 
@@ -37,6 +37,7 @@ class Context(Struct, frozen=True):
     complete, whatever number of messages they show. `live` are the epochs that the server still shows. `unrecorded`
     are messages that a crashed run stored but did not record. `refused` collects the reasons why folders could not
     be opened, by raw name. `identify`: more than one folder is archived, so the same message may be in several.
+    `forgotten` are digests of messages that must not come back, each with the number under which it was forgotten.
     `settled`: the last run ended well. `follower` is waiting for folders that are complete.
     """
 
@@ -56,6 +57,7 @@ class Context(Struct, frozen=True):
     live: frozenset[tuple[str, int]]
     unrecorded: UnrecordedFiles
     refused: dict[bytes, str]
+    forgotten: Mapping[Digest, int]
     identify: bool = False
     settled: bool = False
     follower: Follower | None = None

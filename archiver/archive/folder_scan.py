@@ -36,6 +36,7 @@ from archiver.mail.content import BROKE, HEADER_OCTETS, header_digest, internald
 from archiver.mail.folder_names import matches
 from archiver.mail.model import (
     Attributes,
+    Digest,
     KnownEpoch,
     KnownFolder,
     Listed,
@@ -65,7 +66,8 @@ class FolderScanner(Struct):
     `live` are the epochs that the server still shows (`plan.live_epochs`). Mail of all other epochs, and mail that
     vanished, may be matched in a new epoch. `whole` are globs of the folders that count as complete. `accept`: the
     user accepts what waits in quarantine. `unrecorded` are messages that a crashed run stored but did not record.
-    `rematch` is False as long as no folder of the archive was ever complete.
+    `rematch` is False as long as no folder of the archive was ever complete. `forgotten` are digests of messages
+    that must not come back.
     """
 
     source: MailSource
@@ -84,6 +86,7 @@ class FolderScanner(Struct):
     live: frozenset[tuple[str, int]]
     unrecorded: UnrecordedFiles
     rematch: bool
+    forgotten: Mapping[Digest, int]
 
     def scan(self, listed: Listed, prepared: Prepared) -> ScannedFolder:
         """Open the folder and compare it with the catalog. Facts about flags and vanished messages stay in the
@@ -99,8 +102,10 @@ class FolderScanner(Struct):
         )
         verdict = judge_epoch(epoch, opened.status)
         odd: CountsDisagree | None = None
+        forgotten = UidSet()
         if epoch is not None and verdict == "same":
-            present, odd, seen = self._present_and_probed(epoch, opened, recorded)
+            forgotten = self.catalog.keeping.forgotten_uids(epoch.number) if self.forgotten else UidSet()
+            present, odd, seen = self._present_and_probed(epoch, opened, recorded, forgotten)
             if not opened.status.uidvalidity and self._renumbered(epoch, recorded, present):
                 verdict = "renumbered"
             elif not opened.status.uidvalidity and epoch.uidvalidity:
@@ -112,7 +117,7 @@ class FolderScanner(Struct):
             self.metadata.reserve_keywords(known.directory, opened.keywords)
         if epoch is None or verdict != "same":
             epoch = self._begin_epoch(known, epoch, opened, verdict)
-            recorded = held = UidSet()
+            recorded = held = forgotten = UidSet()
             present, odd = self._all()
         else:
             # NOTE: not the messages that reappeared: their flags were just read, and their move waits in the batch.
@@ -126,7 +131,9 @@ class FolderScanner(Struct):
         waiting = self.catalog.account.quarantined(epoch.number)
         hidden = UidSet()
         if odd is None:
-            hidden = absence.conclude(recorded, waiting, present, at_window=at_window, accept=self.accept)
+            hidden = absence.conclude(
+                recorded | forgotten, waiting, present, at_window=at_window, accept=self.accept
+            )
             hidden |= kept - present
         is_part = at_window or bool(hidden)
         if is_part:
@@ -135,15 +142,15 @@ class FolderScanner(Struct):
             self._follow_flags(known, epoch, opened, held)
         quarantined = UidSet(each.uid for each in waiting) & present
         not_due = UidSet(each.uid for each in waiting if not self._due(each))
-        wanted = matching - recorded - not_due
-        newest_known = max(recorded.last, quarantined.last)
+        wanted = matching - recorded - not_due - forgotten
+        newest_known = max(recorded.last, quarantined.last, forgotten.last)
         scanned = ScannedFolder(
             listed=listed,
             known=known,
             epoch=epoch,
             opened=opened,
             on_server=len(present) + len(hidden) if odd is None else odd.exists,
-            excluded=len(present - matching - recorded - quarantined),
+            excluded=len(present - matching - recorded - quarantined - forgotten),
             wanted=wanted,
             state=self._state(listed, epoch, opened),
             quarantined=quarantined,
@@ -203,12 +210,12 @@ class FolderScanner(Struct):
         )
 
     def _present_and_probed(
-        self, epoch: KnownEpoch, opened: Opened, known: UidSet
+        self, epoch: KnownEpoch, opened: Opened, known: UidSet, forgotten: UidSet
     ) -> tuple[UidSet, CountsDisagree | None, dict[int, Attributes]]:
         """All UIDs on the server, the error if they disagree with its count, and the current attributes of some: of
         the newest known ones, since a server that was restored from a backup reassigns the newest UIDs first, and
         of those that had vanished and are back."""
-        present = self._from_changes(epoch, opened, known)
+        present = self._from_changes(epoch, opened, known | forgotten)
         if present is not None:
             seen = self._probe(epoch, opened, known, present)
             if len(seen) == min(PROBED, len(known & present)):

@@ -31,7 +31,8 @@ from archiver.errors import (
     stops_account,
 )
 from archiver.events import Noted, Working
-from archiver.facts.archive import PassFact, QuarantinedFact, ReleasedFact
+from archiver.facts.archive import PassFact, QuarantinedFact, ReleasedFact, StoredFact
+from archiver.facts.keeping import ForgottenFact
 from archiver.journal.recorder import Batch
 from archiver.mail.content import PLACEHOLDER_GIVEN, REFUSED, broke, is_placeholder
 from archiver.mail.folder_names import printable
@@ -75,6 +76,7 @@ class FetchWorker:
             live=context.live,
             unrecorded=context.unrecorded,
             rematch=context.rematch,
+            forgotten=context.forgotten,
         )
 
     def work_off(self) -> None:
@@ -289,8 +291,20 @@ class FetchWorker:
             if scanned.continues(fact):
                 equal = self._context.catalog.messages.candidates(digests={fact.message.digest})
                 fact = scanned.as_before(fact, equal)
-            self._batch.stored(fact, scanned.placement(fact), outcome.body)
+            if fact.message.digest in self._context.forgotten:
+                self._forgotten(scanned, fact, outcome)
+            else:
+                self._batch.stored(fact, scanned.placement(fact), outcome.body)
         return uid
+
+    def _forgotten(self, scanned: ScannedFolder, fact: StoredFact, fetched: Fetched) -> None:
+        """Record where the source shows a message that was forgotten; its octets are dropped."""
+        if fetched.body.spool is not None:
+            fetched.body.spool.unlink()
+        its, at = fact.message, self._context.control.now()
+        place = (fact.epoch, its.uid, its.digest, its.size, its.crlf_size, its.arrived, 1)
+        number = self._context.forgotten[its.digest]
+        self._batch.fact(ForgottenFact(number, (place,), (), "", "", at))
 
     def _accepts(self, scanned: ScannedFolder, uid: int) -> bool:
         """The user accepts what waits in quarantine, not what this run finds for the first time."""

@@ -1,15 +1,16 @@
-"""What a catalog knows about what must be kept."""
+"""What a catalog knows about what must be kept, and about what was forgotten."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from msgspec import Struct
 
 from archiver.facts.keeping import HoldEndedFact, HoldFact, StateMarkedFact
 from archiver.facts.replica import MessageKey
-from archiver.mail.model import Digest
+from archiver.mail.model import Digest, Placement
+from archiver.mail.uidset import UidSet
 
 
 class KnownHold(Struct, frozen=True):
@@ -29,7 +30,44 @@ class Holdable(Struct, frozen=True):
     people: str | None
 
 
-class Keeping(Protocol):
+class Forget(Struct, frozen=True):
+    """What one command or one rule forgot: why, by whom, and when. `erased_at`: its octets are gone, but what was
+    `kept`, each with the reason; None: that was cut off. `listed` is the digest of the list that was written.
+    `messages` counts digests, `places` the places where they were."""
+
+    number: int
+    reason: str
+    by: str
+    at: str
+    erased_at: str | None
+    listed: Digest | None
+    kept: tuple[tuple[str, str], ...]
+    messages: int
+    places: int
+
+
+class HeldPlace(Struct, frozen=True):
+    """A place of a message: its epoch and UID, the name of its folder, when it was seen to be gone from the source,
+    or its epoch ended; None: it is there. `shown`: the source had it when its epoch was last looked at."""
+
+    key: MessageKey
+    folder: str
+    placement: Placement
+    gone_at: str | None
+    shown: bool
+
+
+class HeldCopy(Struct, frozen=True):
+    """A copy of a message, as far as known: the number of the destination, or of a place to restore to; the folder
+    there, by its number and its raw name, and the UID there."""
+
+    destination: int
+    target: int
+    raw: bytes
+    uid: int
+
+
+class Holds(Protocol):
     """What must be kept."""
 
     def holds(self) -> Sequence[KnownHold]:
@@ -41,3 +79,32 @@ class Keeping(Protocol):
 
     def holdable(self, keys: Collection[MessageKey]) -> Iterator[Holdable]:
         """What decides whether these messages are held; those that the catalog does not know are left out."""
+
+
+class Forgettable(Protocol):
+    """What has to be known of messages before they are forgotten."""
+
+    def places(self, digests: Collection[Digest]) -> Sequence[HeldPlace]:
+        """All places of the messages with these digests, those of a digest together."""
+
+    def gone_before(self, moment: str) -> Sequence[Digest]:
+        """The messages of which every place was gone from the source before that moment (UTC)."""
+
+    def copies(self, keys: Collection[MessageKey]) -> Sequence[HeldCopy]:
+        """The copies of these messages that exist as far as known, also those that were stored twice."""
+
+
+class Keeping(Holds, Forgettable, Protocol):
+    """What must be kept, and what must not come back."""
+
+    def forgets(self) -> Sequence[Forget]:
+        """All that was forgotten, by number."""
+
+    def forgotten(self) -> Mapping[Digest, int]:
+        """The number under which each digest was forgotten."""
+
+    def forgotten_uids(self, epoch: int) -> UidSet:
+        """The UIDs of forgotten messages that the source still had when an epoch was last looked at."""
+
+    def forgotten_places(self, number: int) -> Sequence[HeldPlace]:
+        """Where the messages of that number were, and whether the source still shows them there."""

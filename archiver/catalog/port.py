@@ -77,6 +77,13 @@ class CatalogPlace(Protocol):
             Locked: another process kept writing to it.
         """
 
+    def discard_replaced(self) -> Sequence[str]:
+        """Remove the catalogs that were replaced by `install`; returns their names.
+
+        Raises:
+            ArchiveNotWritable: one cannot be removed.
+        """
+
     def claims(self) -> Claims:
         """What the account of this catalog claims at destinations, read on behalf of another account."""
 
@@ -115,6 +122,15 @@ class AppliedSegments(Protocol):
     def close(self) -> None:
         """Close it; may be called twice."""
 
+    def purge(self) -> None:
+        """Leave nothing of what was forgotten in files of the catalog: neither in unused parts of them, nor in what
+        was derived from it. Does nothing if that was done since the last segment that forgot something. If
+        interrupted, it is done by the next call.
+
+        Raises:
+            Locked: another process keeps reading it.
+        """
+
 
 class Catalog(AppliedSegments, Protocol):
     """The facts in queryable form; only `apply` adds facts. The catalog is opened by the first call, in whichever
@@ -142,7 +158,7 @@ class Catalog(AppliedSegments, Protocol):
 
     @property
     def keeping(self) -> Keeping:
-        """What must be kept."""
+        """What must be kept, and what must not come back."""
 
 
 class CatalogAccount(Protocol):

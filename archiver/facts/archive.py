@@ -37,7 +37,15 @@ from archiver.facts.destination import (
     TwinFact,
     UnsentFact,
 )
-from archiver.facts.keeping import HoldEndedFact, HoldFact, StateMarkedFact
+from archiver.facts.keeping import (
+    BlotFact,
+    BlottedFact,
+    ErasedFact,
+    ForgottenFact,
+    HoldEndedFact,
+    HoldFact,
+    StateMarkedFact,
+)
 from archiver.mail.folder_names import is_directory
 from archiver.mail.model import Digest, Flags, Headers, Labels, Signed, StoredMessage
 
@@ -267,12 +275,17 @@ Fact = Union[  # noqa: UP007 - a runtime value, iterated below
     HoldFact,
     HoldEndedFact,
     StateMarkedFact,
+    ForgottenFact,
+    BlottedFact,
+    BlotFact,
+    ErasedFact,
 ]
 
 
 class Segment(Struct, frozen=True):
     """A complete, numbered file of facts of one run; `previous` is the digest of the file before it, `fence` the
-    number of the lease under which it was written, 0 if there is none."""
+    number of the lease under which it was written, 0 if there is none. `blotted` is the digest of its octets if
+    facts in it were blotted out: then `digest` is that of the file as it was, which the next one names."""
 
     number: int
     run: str
@@ -280,6 +293,7 @@ class Segment(Struct, frozen=True):
     digest: Digest
     facts: Sequence[Fact]
     fence: int | None = None
+    blotted: Digest | None = None
 
     @property
     def name(self) -> str:

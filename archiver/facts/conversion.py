@@ -52,6 +52,8 @@ def conversion(of: Any, of_struct: Callable[[type[Any]], tuple[Convert, Convert]
         return Conversion(_LIST, sorted, _reader_of_all(get_args(of)[0], frozenset))
     if get_origin(of) is tuple:
         inner, *_ = get_args(of)
+        if inner is Digest:
+            return Conversion(_LIST, None, _digests)
         if get_origin(inner) is tuple:
             return Conversion(_LIST, None, _reader_of_rows(get_args(inner)))
         return Conversion(_LIST, None, _reader_of_all(inner, tuple))
@@ -70,6 +72,12 @@ def _digest(text: str) -> str:
     if len(text) != 64 or len(bytes.fromhex(text)) != 32:  # blanks are not counted
         raise ValueError("not a digest")
     return text
+
+
+def _digests(values: list[Any]) -> tuple[str, ...]:
+    if not all(type(each) is str for each in values):
+        raise TypeError("not of type str only")
+    return tuple(map(_digest, values))
 
 
 def _unless_none(convert: Convert) -> Convert:
@@ -110,6 +118,21 @@ def _frames(rows: list[Any]) -> list[tuple[str, int, int]]:
     return frames if len(bytes.fromhex(digests)) == 32 * len(frames) else []
 
 
+def _are_digests(*values: Any) -> bool:
+    return all(type(each) is str and len(each) == 64 and len(bytes.fromhex(each)) == 32 for each in values)
+
+
+def _is_place(epoch: Any, uid: Any, digest: Any, size: Any, crlf_size: Any, arrived: Any, present: Any) -> bool:
+    """NOTE: a message may have arrived before 1970."""
+    numbers = (epoch, uid, size, crlf_size, present)
+    return (
+        all(type(each) is int and 0 <= each <= HIGHEST for each in numbers)
+        and type(arrived) is int
+        and LOWEST <= arrived <= HIGHEST
+        and _are_digests(digest)
+    )
+
+
 def _lists(rows: list[Any]) -> list[Any]:
     """The rows that are lists: a text of two letters is a row of two texts, too."""
     return [each for each in rows if type(each) is list]
@@ -131,6 +154,14 @@ _ROWS: Mapping[tuple[Any, ...], Callable[[list[Any]], list[Any]]] = {
         and 0 <= three <= HIGHEST
     ],
     (Digest, int, int): _frames,
+    (int, Digest, Digest): lambda rows: [
+        (number, one, two)
+        for number, one, two in _lists(rows)
+        if type(number) is int and 0 <= number <= HIGHEST and _are_digests(one, two)
+    ],
+    (int, int, Digest, int, int, int, int): lambda rows: [
+        tuple(row) for row in _lists(rows) if len(row) == 7 and _is_place(*row)
+    ],
     (str, str): lambda rows: [(one, two) for one, two in _lists(rows) if type(one) is type(two) is str],
 }
 

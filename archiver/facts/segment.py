@@ -10,19 +10,35 @@ import hashlib
 import json
 import re
 import zlib
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from archiver.errors import ConfigError, IntegrityError
 from archiver.facts.archive import Fact, Segment
 from archiver.facts.codec import fact_from_json, fact_to_json
-from archiver.facts.keeping import HoldEndedFact, HoldFact, StateMarkedFact
+from archiver.facts.keeping import (
+    BlotFact,
+    BlottedFact,
+    ErasedFact,
+    ForgottenFact,
+    HoldEndedFact,
+    HoldFact,
+    StateMarkedFact,
+)
 from archiver.mail.model import Digest
 
 FORMAT = "archiver-journal/2"
 _FIRST_FORMAT = "archiver-journal/1"
 #: A segment with one of these has the newer format: a program that does not know them must stop at it.
-_OF_NEWER_FORMAT = (HoldFact, HoldEndedFact, StateMarkedFact)
+_OF_NEWER_FORMAT = (
+    HoldFact,
+    HoldEndedFact,
+    StateMarkedFact,
+    ForgottenFact,
+    BlottedFact,
+    BlotFact,
+    ErasedFact,
+)
 RESTORE = "restore the journal from a backup"
 
 _MOST_OCTETS = 256 << 20  # unpacked; a thousand messages with the longest headers take less than 10 MB
@@ -47,9 +63,69 @@ def segment_of(
     lines = "\n".join([json.dumps(header), *map(fact_to_json, facts), ""])
     if len(lines) > _MOST_OCTETS:
         raise ValueError(f"{len(facts)} facts are too many for one segment")
-    # zlib writes 0 as the time in a gzip header (RFC 1952 section 2.3).
-    octets = zlib.compress(lines.encode("ascii"), level=2, wbits=31)
+    octets = _packed(lines)
     return Segment(number, run, previous, digest_of(octets), tuple(facts), fence), octets
+
+
+def _packed(lines: str) -> bytes:
+    # zlib writes 0 as the time in a gzip header (RFC 1952 section 2.3).
+    return zlib.compress(lines.encode("ascii"), level=2, wbits=31)
+
+
+class Blotted(NamedTuple):
+    """The octets of a segment without some facts: `was` is the digest by which the next segment names it, `now`
+    that of the octets."""
+
+    octets: bytes
+    was: Digest
+    now: Digest
+
+
+def blot(where: str, octets: bytes, number: int, instead: Callable[[Fact, str], Fact | None]) -> Blotted | None:
+    """A segment in which other facts stand in the place of some: `instead` gets each fact and its line,
+    and returns what stands there from now on, None if it stays. None: all stay.
+
+    Raises:
+        IntegrityError, ConfigError: as `parsed`.
+    """
+    segment = parsed(where, octets, number)
+    first, *lines = _unpacked(octets).decode("ascii").removesuffix("\n").split("\n")
+    others = [instead(fact, line) for fact, line in zip(segment.facts, lines, strict=True)]
+    if not any(others):
+        return None
+    header = json.loads(first) | {"format": FORMAT, "was": segment.digest}
+    kept = (fact_to_json(other) if other is not None else line for other, line in zip(others, lines, strict=True))
+    other = _packed("\n".join([json.dumps(header), *kept, ""]))
+    return Blotted(other, segment.digest, digest_of(other))
+
+
+class Blots:
+    """What a reader of a whole journal has to compare: each segment that is not as it was written has to be as a
+    later one says."""
+
+    def __init__(self) -> None:
+        self._found: dict[int, tuple[str, Digest, Digest]] = {}
+        self._told: set[tuple[int, Digest, Digest]] = set()
+
+    def saw(self, where: str, segment: Segment) -> None:
+        """A segment was read."""
+        if segment.blotted is not None:
+            self._found[segment.number] = (where, segment.digest, segment.blotted)
+        for fact in segment.facts:
+            if isinstance(fact, BlottedFact):
+                self._told.update(fact.segments)
+
+    def check(self) -> None:
+        """All segments were read.
+
+        Raises:
+            IntegrityError: one of them was changed by somebody else.
+        """
+        for number, (where, was, now) in self._found.items():
+            if (number, was, now) not in self._told:
+                raise IntegrityError(
+                    f"{where}: no later segment says that facts in it were blotted out", hint=RESTORE
+                )
 
 
 def digest_of(octets: bytes) -> Digest:
@@ -67,11 +143,12 @@ def parsed(where: str, octets: bytes, number: int) -> Segment:
     try:
         first, *lines = _unpacked(octets).decode("ascii").removesuffix("\n").split("\n")
         header = json.loads(first)
-        run, previous, fence = _of_header(where, header, number)
+        run, previous, fence, was = _of_header(where, header, number)
         facts = tuple(map(fact_from_json, lines))
     except (ValueError, KeyError, TypeError, OSError, EOFError, RecursionError, zlib.error) as error:
         raise IntegrityError(f"{where}: {_reason(error)}", hint=RESTORE) from error
-    return Segment(number, run, previous, digest_of(octets), facts, fence)
+    now = digest_of(octets)
+    return Segment(number, run, previous, was or now, facts, fence, now if was else None)
 
 
 def require_next(where: str, segment: Segment, previous: Digest, fence: int | None) -> None:
@@ -121,15 +198,17 @@ def _unpacked(octets: bytes) -> bytes:
 
 # By hand: an unknown format must be named before anything else is looked at, and a number that is written as text
 # or as a truth value is damage. The codec of facts does not check types, and the reader of records converts them.
-def _of_header(where: str, header: dict[str, Any], number: int) -> tuple[str, Digest, int | None]:
-    form, run, fence = header["format"], header["run"], header.get("fence")
+def _of_header(where: str, header: dict[str, Any], number: int) -> tuple[str, Digest, int | None, Digest | None]:
+    form, run, fence, was = header["format"], header["run"], header.get("fence"), header.get("was")
     if form not in (FORMAT, _FIRST_FORMAT):
         raise _other_format(where, form)
     if header["number"] != number or not isinstance(run, str) or not _RUN.fullmatch(run):
         raise ValueError("its header does not agree with its name")
     if fence is not None and type(fence) is not int:
         raise TypeError
-    return run, header["previous"], fence
+    if was is not None and (type(was) is not str or len(was) != 64):
+        raise TypeError
+    return run, header["previous"], fence, None if was is None else Digest(was)
 
 
 def _other_format(where: str, form: object) -> ConfigError | ValueError:

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from archiver.errors import ArchiverError, IntegrityError, Locked
 from archiver.facts.archive import Fact, Segment
-from archiver.facts.segment import digest_of, missing, parsed, require_known, require_next, segment_of
+from archiver.facts.segment import Blots, digest_of, missing, parsed, require_known, require_next, segment_of
 from archiver.mail.model import Digest
 from archiver.storage import ending
 from archiver.storage.bucket.port import Bucket, ObjectFacts
@@ -113,15 +113,39 @@ class BucketJournal:
             ConfigError: a newer archiver wrote it.
         """
         number, previous = after
+        blots = Blots()
         before = self._known(number, previous) if number else None
+        if before is not None:
+            blots.saw(self._bucket.place(journal_key(number)), before)
         fence = before.fence if before else None
         for place, octets in self._following(number):
             number += 1
             segment = parsed(place, octets, number)
             require_next(place, segment, previous, fence)
             previous, fence = segment.digest, segment.fence
+            blots.saw(place, segment)
             self._last = segment
             yield segment
+        blots.check()
+
+    def octets(self, number: int) -> tuple[str, bytes]:
+        """A segment's URL, and its octets."""
+        key = journal_key(number)
+        return self._bucket.place(key), self._octets(key)
+
+    def rewrite(self, number: int, octets: bytes) -> str | None:
+        """Replace the octets of a segment in which facts were blotted out, durable on return, and remove its older
+        versions; returns why not, if something keeps them.
+
+        Raises:
+            Locked: the lease may have passed to another machine.
+        """
+        key = journal_key(number)
+        if self._held:
+            self._held.check()
+        self._bucket.replace(key, octets, digest_of(octets), "journal")
+        kept = self._bucket.forget_versions(key)
+        return None if kept is None else kept.reason
 
     def last_fence(self) -> int:
         """The lease under which the last segment was written; 0 if there is none."""
@@ -139,8 +163,10 @@ class BucketJournal:
             octets = self._octets(key)
         except IntegrityError as error:
             raise missing(self._bucket.place(JOURNAL), number) from error
-        require_known(self._bucket.place(key), digest_of(octets), digest)
-        self._last = parsed(self._bucket.place(key), octets, number)
+        place, found = self._bucket.place(key), digest_of(octets)
+        segment = parsed(place, octets, number) if found != digest else None
+        require_known(place, found if segment is None else segment.digest, digest)
+        self._last = segment or parsed(place, octets, number)
         return self._last
 
     def _following(self, after: int) -> Iterator[tuple[str, bytes]]:

@@ -17,9 +17,18 @@ from typing import Literal
 
 from archiver.errors import ArchiveNotWritable, ArchiverError, IntegrityError
 from archiver.facts.archive import Fact, Segment
-from archiver.facts.segment import RESTORE, digest_of, missing, parsed, require_known, require_next, segment_of
+from archiver.facts.segment import (
+    RESTORE,
+    Blots,
+    digest_of,
+    missing,
+    parsed,
+    require_known,
+    require_next,
+    segment_of,
+)
 from archiver.mail.model import Digest
-from archiver.storage.files import make_directories, open_regular
+from archiver.storage.files import Writing, make_directories, open_regular, replace_file
 
 _NAME = re.compile(r"(\d{8,})-(.+)\.jsonl\.gz")
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
@@ -76,20 +85,48 @@ class FileJournal:
         """
         number, previous = after
         fence: int | None = None
+        blots = Blots()
         files = self._files()
         if number:
             if number not in files:
                 raise missing(str(self._directory), number)
             path = self._directory / files[number]
-            require_known(str(path), digest_of(_octets(path)), previous)
+            if (digest := digest_of(octets := _octets(path))) != previous:
+                known = parsed(str(path), octets, number)
+                digest = known.digest
+                blots.saw(str(path), known)
+            require_known(str(path), digest, previous)
         for found in sorted(other for other in files if other > number):
             number += 1
             if found != number:
                 raise missing(str(self._directory), number)
             segment = _segment(self._directory / files[found], number)
             require_next(str(self._directory / segment.name), segment, previous, fence)
+            blots.saw(str(self._directory / segment.name), segment)
             previous, fence = segment.digest, segment.fence
             yield segment
+        blots.check()
+
+    def octets(self, number: int) -> tuple[str, bytes]:
+        """A segment's path, and its octets."""
+        path = self._path_of(number)
+        return str(path), _octets(path)
+
+    def rewrite(self, number: int, octets: bytes) -> None:
+        """Replace the octets of a segment in which facts were blotted out, durable on return; the old ones are
+        gone.
+
+        Raises:
+            ArchiveNotWritable: the disk is full or read-only, or permission is denied; the old ones are there.
+        """
+        path = self._path_of(number)
+        with self._appending, Writing(str(path)):
+            replace_file(str(path), str(self._directory / f".{path.name}.tmp"), octets, sync=self._sync)
+
+    def _path_of(self, number: int) -> Path:
+        if (name := self._files().get(number)) is None:
+            raise missing(str(self._directory), number)
+        return self._directory / name
 
     def _files(self) -> dict[int, str]:
         """The segment files by number; temporary and other files are ignored."""

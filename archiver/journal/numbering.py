@@ -42,6 +42,7 @@ class RecordedNumbers:
             return KnownNumbers(uidvalidity, uidnext)
         held = self._catalog.messages.uids(epoch.number)
         held |= UidSet(each.uid for each in self._catalog.account.quarantined(epoch.number))
+        held |= self._catalog.keeping.forgotten_uids(epoch.number)
         return KnownNumbers(uidvalidity, uidnext, epoch.state, held)
 
     def uids(self, raw: bytes, names: Sequence[str]) -> Mapping[str, int]:

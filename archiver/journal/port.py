@@ -25,3 +25,18 @@ class Journal(Protocol):
         Raises:
             IntegrityError: a segment is missing, damaged, or does not follow from the one before.
         """
+
+    def octets(self, number: int) -> tuple[str, bytes]:
+        """A segment's place for people, and its octets as they are stored.
+
+        Raises:
+            IntegrityError: there is no such segment.
+        """
+
+    def rewrite(self, number: int, octets: bytes) -> str | None:
+        """Replace the octets of a segment in which facts were blotted out; durable on return, and either all of the
+        old ones or all of the new ones are there at any moment. The old ones are gone then; returns why not, if
+        something keeps them.
+
+        NOTE: a segment that says so has to be there before.
+        """

@@ -6,7 +6,7 @@ equals the lost one. Only the list of runs is lost, so the next run checks the w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 from archiver.catalog.port import Catalog
@@ -30,11 +30,11 @@ def replay_journal(
     segments = 0
     for segment in journal.read((0, Digest(""))):
         check_stop()
+        if until is not None and segment.number > until:
+            continue  # which may say that an earlier one was blotted
         with forged_facts_as_damage(segment):
             catalog.apply(segment)
         segments += 1
-        if segment.number == until:
-            break
     if not segments:
         raise IntegrityError(
             "the journal is empty: there is nothing to rebuild from", hint="restore it from a backup"
@@ -86,6 +86,14 @@ def restore_store(store: MessageStore, metadata: FolderMetadata | None, catalog:
     if metadata is not None:
         _write_metadata(metadata, catalog)
     return orphans
+
+
+def write_lists(metadata: FolderMetadata, catalog: Catalog, directories: Collection[str]) -> None:
+    """Write the metadata of folders again whose messages changed beside a run; `directories` are theirs."""
+    epochs = catalog.account.epochs()
+    for folder in catalog.account.folders().values():
+        if folder.directory in directories and folder.number in epochs:
+            _of_folder(metadata, catalog, folder, epochs[folder.number])
 
 
 def _write_metadata(metadata: FolderMetadata, catalog: Catalog) -> None:

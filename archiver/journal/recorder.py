@@ -66,6 +66,7 @@ class Recorder:
                 applied += 1
             if applied:
                 self._number()
+            self._catalog.purge()
         return applied
 
     def write(self, facts: Sequence[Fact]) -> None:

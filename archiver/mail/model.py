@@ -420,7 +420,7 @@ class Tally(Struct, frozen=True):
     """One folder's terms of the equation and this run's work, in messages and octets. `visited`: the run opened it
     and recorded its totals; otherwise the terms are those of the last run that did. `shown` is set if the server
     probably shows only a part of the folder: the number that it shows; `on_server` also counts those that it showed
-    before."""
+    before. `forgotten` are on the server and must not be in the archive."""
 
     name: str
     uidvalidity: int | None
@@ -436,11 +436,12 @@ class Tally(Struct, frozen=True):
     visited: bool = True
     stored_bytes: int = 0
     shown: int | None = None
+    forgotten: int = 0
 
     @property
     def balanced(self) -> bool:
-        """on server = stored + excluded + quarantined."""
-        return self.on_server == self.stored + self.excluded + self.quarantined
+        """on server = stored + excluded + quarantined + forgotten."""
+        return self.on_server == self.stored + self.excluded + self.quarantined + self.forgotten
 
 
 class Plan(Struct, frozen=True):

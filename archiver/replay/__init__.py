@@ -12,6 +12,7 @@ sync_folder       one folder: known messages matched, missing ones sent, flags u
 send              messages appended: prepared, sent, and looked for if no answer came
 flag_merge        pure: three-way merge of flags
 deletions         our copies deleted if the policy asks for it, within a limit
+forgotten         copies of forgotten messages removed
 shared_copies     copies that another account counts on
 compare           every copy compared with what the destination shows
 restore           what is brought back: the folders of a past moment, or messages that somebody asks for

@@ -3,6 +3,7 @@
 document    the report as a value
 notices     what people should know, and what is no failure
 verdict     the result in plain words
+forgetting  forgotten messages taken out of stored reports
 pruning     old reports are removed
 units       stored reports completed, and numbers as text
 page        the HTML page, complete in one file

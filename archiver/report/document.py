@@ -1,8 +1,8 @@
 """The report of a run as a value, and as JSON.
 
-Each folder has an equation that must hold (on server = stored + excluded + quarantined; and at a destination:
-stored = replayed + already there + refused + removed + pending + left out), and every message that is not where it
-should be is listed. The exit code follows from the same numbers.
+Each folder has an equation that must hold (on server = stored + excluded + quarantined + forgotten; and at a
+destination: stored = replayed + already there + refused + removed + pending + left out), and every message that is
+not where it should be is listed. The exit code follows from the same numbers.
 """
 
 from __future__ import annotations
@@ -342,7 +342,7 @@ def gap_failures(
 
 
 def _unaccounted(tally: Tally) -> int:
-    return tally.on_server - tally.stored - tally.excluded - tally.quarantined
+    return tally.on_server - tally.stored - tally.excluded - tally.quarantined - tally.forgotten
 
 
 def _gap_there(tally: Tally, there: ReplicaTally | None) -> Iterator[Failure]:

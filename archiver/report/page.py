@@ -113,6 +113,7 @@ def _cards(report: Row) -> list[Card]:
         "flags changed": (totals["flags_changed"], "", False),
         "gone from the server": (totals["vanished"], "the archive keeps them", False),
         "left out": (totals["excluded"], "by the account's settings", False),
+        "forgotten": (totals.get("forgotten", 0), "they must not come back", False),
         "not archived": (totals["quarantined"], "", True),
     }
     if there is not None:

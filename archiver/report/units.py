@@ -19,6 +19,7 @@ COUNTS = (
     "stored_bytes",
     "excluded",
     "quarantined",
+    "forgotten",
     "fetched",
     "fetched_bytes",
     "flags_changed",
@@ -72,8 +73,9 @@ def _counted(row: Row) -> dict[str, Any]:
 
 
 def missing(row: Row) -> int:
-    """How many messages are missing in the archive's equation: on server = stored + excluded + quarantined."""
-    return int(row["on_server"] - row["stored"] - row["excluded"] - row["quarantined"])
+    """How many messages are missing in the archive's equation: on server = stored + excluded + quarantined +
+    forgotten."""
+    return int(row["on_server"] - row["stored"] - row["excluded"] - row["quarantined"] - row.get("forgotten", 0))
 
 
 def undelivered(row: Row) -> int:

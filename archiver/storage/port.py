@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import BinaryIO, Protocol
 
+from msgspec import Struct
+
 from archiver.facts.archive import Fact
 from archiver.mail.model import Body, Digest, Frame, Placement
 from archiver.mail.uidset import UidSet
@@ -103,6 +105,27 @@ class MessageStore(Protocol):
 
     def display_path(self, placement: Placement) -> str:
         """The expected place of the message's octets, for people: a path relative to the store, or a URL."""
+
+
+class Doomed(Struct, frozen=True):
+    """What is to be erased: messages at their places, all that have these digests wherever else they are, and the
+    packs that ever held one of them."""
+
+    places: Sequence[Placement]
+    digests: frozenset[Digest]
+    packs: Collection[Digest] = ()
+
+
+class Eraser(Protocol):
+    """Erases messages from a store, for those who have recorded that they are forgotten."""
+
+    def spare(self, doomed: Doomed) -> Sequence[Fact]:
+        """Store elsewhere what would be erased with them; durable on return. Returns the facts to be recorded
+        before `erase`."""
+
+    def erase(self, doomed: Doomed) -> Sequence[tuple[str, str]]:
+        """Erase all octets of these messages, durable on return; what had to stay, for people, each with the
+        reason. May be repeated."""
 
 
 class Prefetch(Protocol):

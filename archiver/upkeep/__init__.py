@@ -6,6 +6,7 @@ repair_sources    where lost octets may still exist: other copies, the source, t
 gc                objects that no segment ever named
 index_headers     headers of messages that were archived before headers were stored
 index_contents    what messages say, read for searches
+forget            messages that are gone from every place of an archive, and never come back
 holds             which messages must be kept
 auditing          walks a store for a step, with progress and a way to stop
 """

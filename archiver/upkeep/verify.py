@@ -96,6 +96,7 @@ class VerifyStep(Struct):
     reads: Callable[[Placement], bool]
     control: RunControl
     _names: Mapping[str, str] = field(default_factory=dict)
+    _kept: set[str] = field(default_factory=set)
     _missing: list[Finding] = field(default_factory=list)
     _damaged: list[Finding] = field(default_factory=list)
     _strays: list[Finding] = field(default_factory=list)
@@ -106,6 +107,7 @@ class VerifyStep(Struct):
         Raises:
             IntegrityError: the catalog cannot be read.
         """
+        self._kept = {what for each in self.catalog.keeping.forgets() for what, _ in each.kept}
         self._names = {each.directory: each.folder.name for each in self.catalog.account.folders().values()}
         journal = self._journal_problem()
         messages, checked, octets = self._audit()
@@ -165,6 +167,8 @@ class VerifyStep(Struct):
         findings.append(Finding(self.store.display_path(place), fault.reason, folder, place.uid, place.digest))
 
     def _found_beside(self, found: Stray | Damage) -> None:
+        if found.path in self._kept:
+            return  # it was forgotten, and something keeps it
         findings = self._strays if isinstance(found, Stray) else self._damaged
         findings.append(Finding(found.path, found.reason))
 
@@ -183,6 +187,8 @@ def difference(catalog: Catalog, rebuilt: Catalog) -> str | None:
         ("the epochs", lambda each: each.account.epochs()),
         ("the quarantine", lambda each: each.account.quarantined()),
         ("the packs", lambda each: list(each.messages.packs())),
+        ("what must be kept", lambda each: each.keeping.holds()),
+        ("what was forgotten", lambda each: (each.keeping.forgets(), each.keeping.forgotten())),
     )
     for what, read in parts:
         if read(catalog) != read(rebuilt):

@@ -10,7 +10,7 @@ accounts      the accounts that a command line names, and the document about the
 others        what others get to know of a run: notices, pings, metrics
 new_accounts  what `init` asks, and what it writes
 references    how `search`, `show` and `restore` name a message
-holds         holds for people and as JSON, and the reasons that are given for them
+keeping       holds, and what `forget` did, for people and as JSON
 restored      what `restore` did, for people and as JSON
 indexing      what messages say, read into the index of contents
 manual        the manual pages, and completion for shells
@@ -22,7 +22,7 @@ init  login  check  demo                   before the first run
 run  archive  replay  retry                a run and its steps; run shows all of them
 status  report                             what archives hold, what a run did
 search  show  restore  export  import      messages found, shown, given back, taken out, added
-hold  release                              messages that nothing may take away
+hold  release  forget                      messages that nothing may take away, and those that must not come back
 mark                                       how far a migration is
 verify  repair  gc  rebuild                archives proved, repaired, cleaned up, indexed again
 """

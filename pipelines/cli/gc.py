@@ -98,7 +98,7 @@ def _collect(
     with account.writing(_GC) if delete else look as (archive, recorder):
         if archive.storage.collectable is None:
             return AccountOutcome(settings.account, 0, "its archive is a Maildir: there is nothing to collect")
-        from archiver.account.upkeep import collect_garbage
+        from archiver.account.upkeep.mending import collect_garbage
 
         result = collect_garbage(
             archive,

@@ -107,6 +107,7 @@ VERBS: Mapping[str, str] = {
     "search": "Find messages by sender, subject, date, size, flags.",
     "show": "Show one message: its header, its path, its parts, its exact bytes.",
     "restore": "Put messages back into a mailbox, each once.",
+    "forget": "Erase messages from an archive, for good.",
     "hold": "Forbid that messages are forgotten or pruned.",
     "release": "End a hold.",
     "mark": "Say how far a migration is: frozen, cutover, or back.",

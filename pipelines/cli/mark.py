@@ -15,7 +15,7 @@ from archiver.fleet.model import STATES, State
 from archiver.fleet.states import skipped
 from archiver.mail.folder_names import printable
 from pipelines.cli.accounts import finish, load_accounts
-from pipelines.cli.holds import user
+from pipelines.cli.keeping import user
 from pipelines.cli.options import configs_argument, output_options, terminal_of
 from pipelines.fleet.ledgers import Ledgers
 from pipelines.outcome import AccountOutcome, Emit, run_each

@@ -13,7 +13,7 @@ from archiver.errors import ConfigError
 from archiver.facts.keeping import HoldEndedFact, HoldFact
 from archiver.mail.folder_names import printable
 from pipelines.cli.accounts import load_one
-from pipelines.cli.holds import hold_to_record, hold_words, reason_of, user
+from pipelines.cli.keeping import hold_to_record, hold_words, reason_of, user
 from pipelines.cli.options import Integer, config_argument, output_options, terminal_of
 from pipelines.outcome import AccountOutcome, Emit, run_each
 

@@ -87,7 +87,7 @@ def repair_accounts(
 
 def _repair(settings: Settings, options: RepairOptions, emit: Emit) -> AccountOutcome[RepairResult]:
     from archiver.account.account import Account
-    from archiver.account.upkeep import repair_archive
+    from archiver.account.upkeep.mending import repair_archive
 
     account = Account(settings)
     look = account.looking(_REPAIR, lambda text: emit(Important(text)))

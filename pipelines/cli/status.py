@@ -23,7 +23,7 @@ from archiver.report.notices import gone_notices, unnumbered_notices, window_not
 from archiver.report.units import size
 from archiver.upkeep.holds import active_holds
 from pipelines.cli.accounts import finish, load_accounts
-from pipelines.cli.holds import hold_to_record, hold_words
+from pipelines.cli.keeping import hold_to_record, hold_words
 from pipelines.cli.options import configs_argument, output_options, terminal_of
 from pipelines.failures import with_file
 from pipelines.outcome import AccountOutcome, look_up_each
@@ -32,6 +32,7 @@ from pipelines.show.reasons import reason_of
 
 if TYPE_CHECKING:
     from archiver.account.archive import Archive
+    from archiver.catalog.keeping import Forget
     from archiver.config.fleet.files import Chosen
     from archiver.config.load import Settings
     from archiver.facts.access import Entries
@@ -41,7 +42,7 @@ Fields = dict[str, Any]
 
 _RUN_AGAIN = "run again; stored messages are not fetched again"
 
-_SUMMED = ("on_server", "stored", "excluded", "quarantined", "stored_bytes")
+_SUMMED = ("on_server", "stored", "excluded", "quarantined", "forgotten", "stored_bytes")
 _UNFINISHED = ("not opened", "failed")
 _WORDS_THERE = {"altered": "shown altered or cut off", "accepted": "accepted although shown altered or cut off"}
 _RESTORED = ("asked", "restored", "removed", "refused", "waiting")
@@ -59,8 +60,8 @@ def status(
     quiet: bool,
     verbose: bool,
 ) -> int:
-    """Show what the archives hold: each folder's balance (on server = stored + excluded + quarantined), the last
-    run, and what is in quarantine and why. No server is contacted and nothing is changed.
+    """Show what the archives hold: each folder's balance (on server = stored + excluded + quarantined + forgotten),
+    the last run, and what is in quarantine and why. No server is contacted and nothing is changed.
 
     The exit code is that of the last run; it is 3 if that did not end or was stopped, or if something is missing
     from an archive or its destination. For several accounts the reasons are listed below the table.
@@ -141,6 +142,7 @@ def _held(archive: Archive) -> AccountOutcome[Fields]:
         "sharing": _sharing(archive),
         "destination": there,
         "restored": [_restored(each) for each in restored],
+        "forgotten": [_forgotten(each) for each in catalog.keeping.forgets()],
         "holds": [hold_to_record(each) for each in active_holds(catalog.keeping)],
         "runs": [
             dict(zip(("run", "started", "finished", "status", "exit_code"), row, strict=True))
@@ -293,6 +295,31 @@ def _restored(tally: RestoreTally) -> Fields:
     return {**where, **counts, "at": tally.at, "by": printable(tally.by)}
 
 
+def _forgotten(each: Forget) -> Fields:
+    kept = [{"what": printable(what), "why": printable(why)} for what, why in each.kept]
+    return {
+        "number": each.number,
+        "at": each.at,
+        "by": printable(each.by),
+        "reason": printable(each.reason),
+        "messages": each.messages,
+        "places": each.places,
+        "done": each.erased_at is not None,
+        "kept": kept,
+    }
+
+
+def _forgotten_words(forgets: Sequence[Fields]) -> tuple[str, str | None]:
+    """What was forgotten, in one line, and its colour."""
+    messages = sum(each["messages"] for each in forgets)
+    words = f"{counted(messages, 'message')} forgotten, the last on {forgets[-1]['at'][:10]}"
+    if not all(each["done"] for each in forgets):
+        return f"{words}; a forget was cut off: the next command that writes to the archive ends it", "yellow"
+    if kept := sum(len(each["kept"]) for each in forgets):
+        return f"{words}; {kept:,} could not be removed: `archiver forget --finish` tries again", "yellow"
+    return words, None
+
+
 def _quarantined(each: Quarantined) -> Fields:
     return {**to_builtins(each), "folder": printable(each.folder)}
 
@@ -330,6 +357,8 @@ def _show(result: Fields, terminal: Terminal, *, runs: bool) -> None:
         out.say(words)
     for each in result["restored"]:
         out.say(_restored_words(each), "yellow" if each["waiting"] or each["refused"] else None)
+    if result["forgotten"]:
+        out.say(*_forgotten_words(result["forgotten"]))
     for each in result["holds"]:
         out.say(f"hold {each['number']}: {hold_words(each)}", "yellow")
     if result["runs"]:

@@ -151,6 +151,7 @@ def _verify(settings: Settings, options: VerifyOptions, emit: Emit) -> AccountOu
         )
 
     account = Account(settings)
+    account.end_what_was_cut_off(_VERIFY, lambda text: emit(Important(text)))
     with account.reading() as archive, account.locked_for_reading(_VERIFY, lambda text: emit(Important(text))):
         result = _verify_archive(archive, options, emit)
         if options.offline or settings.destination is None:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from archiver.mail.folder_names import printable
-from archiver.report.units import Row
+from archiver.report.units import Row, missing
 
 _QUOTED = re.compile(r'"([^"]+)"')
 _NUMBER = re.compile(r"\d+")
@@ -22,11 +22,11 @@ _SHOWN_WORDS = 8
 def equation(totals: Row, *, counted: bool = True) -> str:
     """The totals in one line; an equation only if it holds. `counted`: the mail of every folder was counted."""
     terms = [f"{totals['stored']:,} stored"]
-    terms += [f"{totals[name]:,} {name}" for name in ("excluded", "quarantined") if totals[name]]
-    missing = totals["on_server"] - totals["stored"] - totals["excluded"] - totals["quarantined"]
-    if missing > 0:
-        terms.append(f"{missing:,} not archived yet")
-    if missing < 0 or not counted:
+    terms += [f"{totals[name]:,} {name}" for name in ("excluded", "quarantined", "forgotten") if totals.get(name)]
+    left = missing(totals)
+    if left > 0:
+        terms.append(f"{left:,} not archived yet")
+    if left < 0 or not counted:
         so_far = f"{totals['on_server']:,} counted on server so far, {', '.join(terms)}"
         return f"{so_far}; some folders were not opened to the end"
     return f"{totals['on_server']:,} on server = {' + '.join(terms)}"

@@ -13,11 +13,11 @@ from rich.text import Text
 
 from archiver.mail.counts import counted
 from archiver.mail.folder_names import printable
-from archiver.report.units import Row, size, span
+from archiver.report.units import Row, missing, size, span
 
 _SHOWN_FOLDERS = 40
 _NAMED = 10  # accounts that are not complete
-_TERMS = ("on_server", "stored", "excluded", "quarantined")
+_TERMS = ("on_server", "stored", "excluded", "quarantined", "forgotten")
 _WORK = ("fetched", "fetched_bytes", "flags_changed", "vanished")
 _TITLES = {
     "on_server": "on server",
@@ -88,7 +88,7 @@ def _is_eventful(folder: Row) -> bool:
 
 
 def _balances(row: Row) -> bool:
-    return bool(row["on_server"] == row["stored"] + row["excluded"] + row["quarantined"])
+    return missing(row) == 0
 
 
 def _balance(row: Row) -> Text:

@@ -33,6 +33,7 @@ VERBS = (
     *("init", "login", "check", "run", "archive", "replay", "status", "report", "search", "show"),
     *(
         "restore",
+        "forget",
         "hold",
         "release",
         "mark",

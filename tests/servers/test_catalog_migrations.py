@@ -18,7 +18,8 @@ from archiver.mail.model import Frame, Headers
 from tests.contracts.catalog import AT, FIRST, INBOX, SEEN, apply, digest_of, stored
 from tests.contracts.replicas import ACCOUNT, HERE, THERE, copied
 
-_OF_MARKS = {"mark"}
+_OF_FORGETTING = {"forget", "forgotten", "forgotten_place"}
+_OF_MARKS = {"mark", *_OF_FORGETTING}
 _OF_HOLDS = {"hold", *_OF_MARKS}
 _OF_WATCHES = {"watch", *_OF_HOLDS}
 _OF_RESTORES = {"restore", "restore_place", *_OF_WATCHES}
@@ -43,6 +44,7 @@ LATER_TABLES = {
     12: _OF_WATCHES,
     13: _OF_HOLDS,
     14: _OF_MARKS,
+    15: _OF_FORGETTING,
 }
 """The tables that a catalog of a version does not have yet."""
 

@@ -10,7 +10,7 @@ migrations      how an older catalog becomes a newer one
 apply           what each fact changes in the tables
 reading         rows of messages converted to values
 replica         what is known about destinations
-keeping         what must be kept
+keeping         what must be kept, and what was forgotten
 tallies         the equation of every folder
 search          messages found by their headers
 runs            the list of runs, and their steps

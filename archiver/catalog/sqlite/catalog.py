@@ -46,6 +46,7 @@ class SqlCatalog:
         durable: bool = True,
     ) -> None:
         self._database = Database(file, migrations, durable=durable)
+        self._texts, self._bodies = texts, bodies
         self.account = SqlAccount(self._database)
         self.messages = SqlMessages(self._database)
         self.index = SqlMessageIndex(self._database, texts, bodies)
@@ -56,6 +57,20 @@ class SqlCatalog:
     def close(self) -> None:
         """Close the database; may be called twice."""
         self._database.close()
+
+    def purge(self) -> None:
+        """Leave nothing of what was forgotten in files of the catalog."""
+        with self._database.reading() as connection:
+            if connection.execute("SELECT 1 FROM meta WHERE \"key\" = 'unclean'").fetchone() is None:
+                return
+            (last,) = connection.execute("SELECT coalesce(max(id), 0) FROM header").fetchone()
+        if self._texts is not None:
+            self._texts.discard()
+        if self._bodies is not None:
+            self._bodies.purge(list(self.keeping.forgotten()), last)
+        self._database.vacuum()
+        with self._database.writing() as connection:
+            connection.execute("DELETE FROM meta WHERE \"key\" = 'unclean'")
 
     def last_segment(self) -> tuple[int, Digest]:
         """Number and digest of the newest applied segment; (0, "") if there is none."""

@@ -13,7 +13,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from archiver.catalog.sqlite.migrations import MIGRATIONS, Migration, UnknownSchema, step_up, version_of
@@ -87,6 +87,25 @@ class Database:
             idle, self._idle = self._idle or [], None
             for connection in idle:
                 connection.close()
+
+    def vacuum(self) -> None:
+        """Write the file again without what was deleted; nothing of that is left in it, nor in its `-wal`.
+
+        Raises:
+            Locked: another process keeps reading it. What was deleted may still be there.
+            ArchiveNotWritable: there is no room: it takes as much as the file has.
+        """
+        self.close()
+        with (
+            self._translating(),
+            self._writing,
+            closing(_connected(self.path, durable=self._durable)) as connection,
+        ):
+            connection.execute("VACUUM")
+            (busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            hint = "end what reads this archive, and give the command again"
+            raise Locked(f"{self.path}: another process keeps reading what was deleted", hint=hint)
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:

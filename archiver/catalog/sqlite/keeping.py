@@ -1,15 +1,17 @@
-"""What must be kept, read from the catalog's tables."""
+"""What must be kept, and what was forgotten, read from the catalog's tables."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from archiver.catalog.keeping import Holdable, KnownHold
+from archiver.catalog.keeping import Forget, HeldCopy, HeldPlace, Holdable, KnownHold
 from archiver.catalog.sqlite.database import Database
-from archiver.catalog.sqlite.reading import any_of, json_list
+from archiver.catalog.sqlite.reading import MESSAGES, PLACE, FlagSets, any_of, folder_name, json_list, placement
 from archiver.facts.keeping import HoldEndedFact, HoldFact, StateMarkedFact
 from archiver.facts.replica import MessageKey, by_epoch
+from archiver.mail.model import Digest, Placement, StoredMessage
+from archiver.mail.uidset import UidSet
 
 _HOLDS = """
 SELECT number, folders, addresses, reason, "by", at, ended_reason, ended_by, ended_at FROM hold ORDER BY number
@@ -21,6 +23,48 @@ JOIN epoch ON epoch.number = message.epoch
 JOIN folder ON folder.number = epoch.folder
 LEFT JOIN header ON header.digest = message.digest
 WHERE message.epoch = :epoch AND message.uid IN {any_of("uids")}
+"""
+
+_FORGETS = """
+SELECT number, reason, "by", at, erased_at, listed, kept,
+    (SELECT count(*) FROM forgotten WHERE forget = number),
+    (SELECT count(*) FROM forgotten JOIN forgotten_place USING (digest) WHERE forget = number)
+FROM forget ORDER BY number
+"""
+_FORGOTTEN = "SELECT digest, forget FROM forgotten"
+_UIDS = """
+SELECT uid FROM forgotten_place WHERE epoch = :epoch AND gone_at IS NULL
+AND (SELECT ended_at FROM epoch WHERE number = :epoch) IS NULL ORDER BY uid
+"""
+_PLACES = """
+SELECT epoch.number, folder.path, forgotten_place.gone_at, forgotten_place.gone_at IS NULL,
+    forgotten_place.gone_at IS NULL AND epoch.ended_at IS NULL,
+    folder.directory, epoch.uidvalidity, epoch.generation, uid, digest, size, crlf_size, arrived
+FROM forgotten_place
+JOIN forgotten USING (digest)
+JOIN epoch ON epoch.number = forgotten_place.epoch
+JOIN folder ON folder.number = epoch.folder
+WHERE forgotten.forget = ?
+ORDER BY folder.number, epoch.number, uid
+"""
+
+_HELD_PLACES = f"""
+SELECT message.epoch, folder.path, coalesce(message.vanished_at, epoch.ended_at),
+    message.vanished_at IS NULL, {PLACE}
+FROM {MESSAGES} WHERE message.digest IN {any_of("digests")}
+ORDER BY message.digest, message.epoch, message.uid
+"""
+_GONE_AT = "coalesce(message.vanished_at, epoch.ended_at, folder.gone_at)"
+_GONE_BEFORE = f"""
+SELECT message.digest FROM {MESSAGES} GROUP BY message.digest
+HAVING count(*) = count({_GONE_AT}) AND max({_GONE_AT}) < ? ORDER BY message.digest
+"""
+_COPIES = f"""
+SELECT target.destination, target.number, target.raw, its.target_uid FROM (
+    SELECT target, target_uid, epoch, uid FROM copy WHERE removed_at IS NULL
+    UNION SELECT target, target_uid, epoch, uid FROM twin
+) AS its JOIN target ON target.number = its.target AND target.ended_at IS NULL
+WHERE its.epoch = :epoch AND its.uid IN {any_of("uids")} ORDER BY target.number, its.target_uid
 """
 
 
@@ -48,6 +92,81 @@ class SqlKeeping:
                 for uid, digest, path, sender, recipients in connection.execute(_HOLDABLE, values):
                     people = None if sender is None else f"{sender}, {recipients}"
                     yield Holdable((epoch, uid), digest, tuple(json.loads(path)), people)
+
+    def places(self, digests: Collection[Digest]) -> Sequence[HeldPlace]:
+        """All places of the messages with these digests, those of a digest together."""
+        sets = FlagSets()
+        with self._database.reading() as connection:
+            rows = connection.execute(_HELD_PLACES, {"digests": json_list(digests)})
+            return [
+                _held(epoch, path, gone_at, shown, placement(its, sets))
+                for epoch, path, gone_at, shown, *its in rows
+            ]
+
+    def gone_before(self, moment: str) -> Sequence[Digest]:
+        """The messages of which every place was gone from the source before that moment (UTC)."""
+        with self._database.reading() as connection:
+            return [digest for (digest,) in connection.execute(_GONE_BEFORE, (moment,))]
+
+    def copies(self, keys: Collection[MessageKey]) -> Sequence[HeldCopy]:
+        """The copies of these messages that exist as far as known, also those that were stored twice."""
+        with self._database.reading() as connection:
+            return [
+                HeldCopy(*row)
+                for epoch, uids in by_epoch(keys).items()
+                for row in connection.execute(_COPIES, {"epoch": epoch, "uids": json_list(uids)})
+            ]
+
+    def forgets(self) -> Sequence[Forget]:
+        """All that was forgotten, by number."""
+        with self._database.reading() as connection:
+            return [_forget(*row) for row in connection.execute(_FORGETS)]
+
+    def forgotten(self) -> Mapping[Digest, int]:
+        """The number under which each digest was forgotten."""
+        with self._database.reading() as connection:
+            return dict(connection.execute(_FORGOTTEN).fetchall())
+
+    def forgotten_uids(self, epoch: int) -> UidSet:
+        """The UIDs of forgotten messages that the source still had when an epoch was last looked at."""
+        with self._database.reading() as connection:
+            return UidSet(uid for (uid,) in connection.execute(_UIDS, {"epoch": epoch}))
+
+    def forgotten_places(self, number: int) -> Sequence[HeldPlace]:
+        """Where the messages of that number were, and whether the source still shows them there."""
+        with self._database.reading() as connection:
+            return [
+                _held(
+                    epoch,
+                    path,
+                    gone_at,
+                    shown,
+                    Placement(directory, one, two, StoredMessage.bare(*its), bool(there)),
+                )
+                for epoch, path, gone_at, shown, there, directory, one, two, *its in connection.execute(
+                    _PLACES, (number,)
+                )
+            ]
+
+
+def _held(epoch: int, path: str, gone_at: str | None, shown: int, place: Placement) -> HeldPlace:
+    return HeldPlace((epoch, place.uid), folder_name(path), place, gone_at, bool(shown))
+
+
+def _forget(
+    number: int,
+    reason: str,
+    by: str,
+    at: str,
+    erased_at: str | None,
+    listed: str | None,
+    kept: str | None,
+    messages: int,
+    places: int,
+) -> Forget:
+    left = tuple((one, two) for one, two in json.loads(kept or "[]"))
+    digest = None if listed is None else Digest(listed)
+    return Forget(number, reason, by, at, erased_at, digest, left, messages, places)
 
 
 def _hold(

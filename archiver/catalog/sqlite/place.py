@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ from archiver.catalog.sqlite.search.bodies import BodyIndex
 from archiver.catalog.sqlite.search.texts import TextIndex
 from archiver.catalog.sqlite.swap import remove_catalog, swap_catalog
 from archiver.errors import ArchiveNotWritable, ArchiverError
+from archiver.storage.files import Writing
 from archiver.storage.scratch_lock import LOCK, abandoned, in_use
 
 _ASIDE = "before-"
@@ -110,6 +111,14 @@ class SqlitePlace(Struct, frozen=True, eq=False):
         copy = directory / self.file.name
         copy_catalog(self.file, copy)
         return SqlitePlace(copy, self.file)
+
+    def discard_replaced(self) -> Sequence[str]:
+        """Remove the catalogs that were replaced by `install`; returns their paths."""
+        found = sorted(self.file.parent.glob(f"{self.file.name}.{_ASIDE}*"))
+        with Writing(os.fspath(self.file)):
+            for each in found:
+                each.unlink(missing_ok=True)
+        return [os.fspath(each) for each in found]
 
     def claims(self) -> SqlClaims:
         """What the account of this catalog claims at destinations; the file is read as it is."""

@@ -21,6 +21,7 @@ SELECT epoch, sum(is_present), sum(is_present * size), sum(is_fetched), sum(is_f
 ) GROUP BY epoch
 """
 _QUARANTINED = "SELECT epoch, count(*) FROM quarantine GROUP BY epoch"
+_FORGOTTEN = "SELECT epoch, count(*) FROM forgotten_place WHERE gone_at IS NULL GROUP BY epoch"
 _REFLAGGED = """
 SELECT epoch, count(DISTINCT uid) FROM (
     SELECT epoch, uid FROM flag_change WHERE run = :run
@@ -46,6 +47,7 @@ def tallies(connection: sqlite3.Connection, run: str | None) -> Sequence[Tally]:
         return {epoch: rest for epoch, *rest in connection.execute(statement, {"run": run})}
 
     messages, quarantined = by_epoch(_MESSAGES), by_epoch(_QUARANTINED)
+    forgotten = by_epoch(_FORGOTTEN)
     reflagged, vanished = by_epoch(_REFLAGGED), by_epoch(_VANISHED)
     passes = by_epoch(_NEWEST_PASSES) | by_epoch(_PASSES_OF_RUN)
 
@@ -67,6 +69,7 @@ def tallies(connection: sqlite3.Connection, run: str | None) -> Sequence[Tally]:
             visited=bool(visited),
             stored_bytes=stored_bytes,
             shown=shown,
+            forgotten=forgotten.get(epoch, (0,))[0],
         )
 
     return [tally(*folder) for folder in connection.execute(_FOLDERS)]

@@ -1,6 +1,6 @@
 """Messages in a bucket of any make. docs/formats.md specifies keys, packs and the lease; docs/s3.md is for admins.
 
-port               the port of a bucket: eight methods
+port               the port of a bucket
 objects            the store in which each message is an object, named by its digest
 objects_audit      its audit: a merge of two lists in the order of digests
 packs              the store in which small messages share a pack
@@ -9,6 +9,7 @@ pack_format        a pack as octets: compressed frames and an index (RFC 8878)
 pack_reader        packs read, written, and found again after a crash
 packs_audit        their audit
 prefetch           small messages fetched before they are needed
+erase              erases messages that are forgotten, and packs them from among others
 keys               the keys of messages
 order              a listing whose order is checked, not trusted
 spool              large messages on their way from a spool file

@@ -162,6 +162,14 @@ class PackObjects:
         """Where a message is, for people."""
         return f"{self.place(frame.pack)} bytes {frame.offset}-{frame.offset + frame.length - 1}"
 
+    def octets(self, pack: Digest, first: int, octets: int) -> bytes:
+        """The octets at a place of a pack, as they are stored.
+
+        Raises:
+            IntegrityError: it is missing.
+        """
+        return self._octets(pack, first, octets)
+
     def _octets(self, pack: Digest, first: int, octets: int) -> bytes:
         with self._bucket.read(pack_key(pack), first, octets) as file:
             return file.read(octets)

@@ -42,7 +42,15 @@ class Kept(Struct, frozen=True):
     reason: str
 
 
-class Bucket(Protocol):
+class Versions(Protocol):
+    """What a bucket with versions keeps of what was replaced."""
+
+    def forget_versions(self, key: str) -> Kept | None:
+        """Remove the versions of an object but the newest; returns why one of them had to stay. Does nothing in a
+        bucket without versions."""
+
+
+class Bucket(Versions, Protocol):
     """One account's prefix in one bucket. Threads may share it; processes may not: open it after a fork.
 
     Raises (all):

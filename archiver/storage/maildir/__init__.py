@@ -9,6 +9,7 @@ uidlist    dovecot-uidlist, made and changed piece by piece
 names      which names the file system has room for
 lookup     a message's file when it is not where it is expected
 moving     files moved so that a power cut cannot lose them
+erase      erases messages that are forgotten
 recover    restores a consistent state after a crash
 audit      every message has its file, and every file its message
 strays     files that belong to no message

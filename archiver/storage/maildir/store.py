@@ -20,6 +20,7 @@ from archiver.storage.audit import Audited
 from archiver.storage.files import Durability, Writing, open_regular, private_file
 from archiver.storage.maildir.audit import audit
 from archiver.storage.maildir.batch import MaildirBatch, NewFiles
+from archiver.storage.maildir.erase import MaildirEraser
 from archiver.storage.maildir.format import folder_name
 from archiver.storage.maildir.lookup import FileListing
 from archiver.storage.maildir.metadata import MaildirMetadata
@@ -33,7 +34,7 @@ _CHUNK = 1000
 
 class MaildirStore:
     """A MessageStore below `path`; directories (0700) are created when first needed, files are 0600. Its `metadata`
-    writes the files that servers read besides the messages.
+    writes the files that servers read besides the messages, and its `eraser` erases what is forgotten.
 
     `durability`: "batch" syncs the file system once for each batch, "file" each file separately, "none" leaves it
     to the system. In any case a file in `cur` was written completely before it got there, except after a power
@@ -46,6 +47,7 @@ class MaildirStore:
         self._listing = FileListing(self._tree, steady=False)
         self._new = NewFiles()
         self.metadata = MaildirMetadata(self._tree)
+        self.eraser = MaildirEraser(self._tree)
 
     def batch(self) -> MaildirBatch:
         """Begin a batch."""

@@ -113,9 +113,15 @@ class BotoBucket:
         return ObjectFacts(key, size, modified.timestamp(), asked, said.get("ETag"))
 
     def delete(self, keys: Iterable[str]) -> Iterator[Kept]:
-        remover = Remover(self._endpoint, lambda key: self.place(key.removeprefix(self._root)))
-        for kept in remover.remove(self._root + key for key in keys):
+        for kept in self._remover().remove(self._root + key for key in keys):
             yield Kept(kept.key.removeprefix(self._root), kept.reason)
+
+    def forget_versions(self, key: str) -> Kept | None:
+        kept = self._remover().remove_older(self._root + key)
+        return kept and Kept(key, kept.reason)
+
+    def _remover(self) -> Remover:
+        return Remover(self._endpoint, lambda key: self.place(key.removeprefix(self._root)))
 
     def close(self) -> None:
         self._endpoint.close()

@@ -39,6 +39,13 @@ class Remover:
             else:
                 yield from self._remove([Version(key) for key in batch])
 
+    def remove_older(self, key: str) -> Kept | None:
+        """Remove what a key held before its newest version, the oldest last; returns why something had to stay."""
+        if not self._has_versions():
+            return None
+        older = versions_of(self._endpoint, key, self._where(key))[1:]
+        return next(self._remove([one for one in older if not one.is_marker]), None)
+
     def _has_versions(self) -> bool:
         answer = self._endpoint.ask(
             "get_bucket_versioning",

@@ -58,6 +58,11 @@ BY_TYPE: dict[object, st.SearchStrategy[object]] = {
     "tuple[tuple[Digest, int, int], ...]": st.lists(st.tuples(digests, numbers, numbers), max_size=4).map(tuple),
     "tuple[tuple[int, int, int], ...]": st.lists(st.tuples(numbers, numbers, numbers), max_size=4).map(tuple),
     "tuple[tuple[int, int], ...]": st.lists(st.tuples(numbers, numbers), max_size=4).map(tuple),
+    "tuple[ForgottenPlace, ...]": st.lists(
+        st.tuples(numbers, numbers, digests, numbers, numbers, signed, numbers), max_size=4
+    ).map(tuple),
+    "tuple[Digest, ...]": st.lists(digests, max_size=4).map(tuple),
+    "tuple[tuple[int, Digest, Digest], ...]": st.lists(st.tuples(numbers, digests, digests), max_size=4).map(tuple),
     "tuple[tuple[str, str], ...]": pairs,
     "tuple[tuple[str, str], ...] | None": st.none() | pairs,
 }
@@ -120,14 +125,18 @@ def test_every_kind_of_fact_has_its_own_name() -> None:
         "accepted",
         "annotations",
         "archive",
+        "blot",
+        "blotted",
         "compared",
         "copied",
         "destination",
         "distinct",
         "epoch",
+        "erased",
         "fence",
         "flags",
         "folder",
+        "forgotten",
         "granted",
         "headers",
         "hold",
@@ -153,6 +162,7 @@ def test_every_kind_of_fact_has_its_own_name() -> None:
         "rights",
         "settled",
         "state",
+        "state_marked",
         "stored",
         "target",
         "target_state",
@@ -239,6 +249,9 @@ AN_EXAMPLE: dict[object, object] = {
     "tuple[tuple[int, int, int], ...]": [[7, 8, 9], [8, 9, 10]],
     "tuple[tuple[int, int], ...]": [[7, 8], [8, 9]],
     "tuple[tuple[str, str], ...]": [["a", "b"], ["c", "d"]],
+    "tuple[tuple[int, int, Digest, int, int, Signed, int], ...]": [[7, 8, ABAB, 9, 10, -11, 1]],
+    "tuple[tuple[int, Digest, Digest], ...]": [[7, ABAB, ABAB]],
+    "tuple[Digest, ...]": [ABAB],
 }
 OTHERS: list[object] = [
     *(
@@ -273,6 +286,8 @@ def is_of(of: str, value: object) -> bool:
         inner = of.removeprefix("tuple[tuple[").removesuffix("], ...]").split(", ")
         rows = value if isinstance(value, list) else [None]
         return all(isinstance(row, list) and len(row) == len(inner) and all(map(is_of, inner, row)) for row in rows)
+    if of == "tuple[Digest, ...]":
+        return isinstance(value, list) and all(is_of("Digest", each) for each in value)
     if of in ("Flags", "Labels", "frozenset[str]", "tuple[str, ...]", "tuple[int, ...]"):
         return isinstance(value, list) and all(is_of("int" if "int" in of else "str", each) for each in value)
     if of == "Headers":
@@ -294,7 +309,10 @@ def is_of(of: str, value: object) -> bool:
 
 def types_of(cls: type[Any]) -> dict[str, str]:
     """The type of each key of a fact's line."""
-    types = {name: text for name, text in cls.__annotations__.items() if name != "kind"}
+    place = "tuple[int, int, Digest, int, int, Signed, int]"
+    types = {
+        name: text.replace("ForgottenPlace", place) for name, text in cls.__annotations__.items() if name != "kind"
+    }
     if types.pop("message", None):
         types |= StoredMessage.__annotations__
     return types

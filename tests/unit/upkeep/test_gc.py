@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from archiver.account.upkeep import KINDS
+from archiver.account.upkeep.mending import KINDS
 from archiver.errors import ConfigError, IntegrityError, Interrupted
 from archiver.facts.archive import EpochFact, FolderFact
 from archiver.journal.files import FileJournal

@@ -5,7 +5,7 @@ messages        facts of messages: stored, packed, flagged, vanished, in quarant
 replica         facts about what a destination holds
 destinations    facts of the destinations themselves
 access          facts of access rights and annotations
-keeping         facts of what must be kept
+keeping         facts of what must be kept, and of what was forgotten
 tries           how failures of one message add up
 statements      how a row is inserted or updated, and values as the tables hold them
 """

@@ -1,4 +1,4 @@
-"""What each fact about what must be kept changes in the tables."""
+"""What each fact about what must be kept, and about what was forgotten, changes in the tables."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ from typing import Any
 
 from archiver.catalog.sqlite.apply.statements import insert, text, upsert
 from archiver.facts.archive import Segment
-from archiver.facts.keeping import HoldEndedFact, HoldFact, StateMarkedFact
+from archiver.facts.keeping import (
+    BlotFact,
+    BlottedFact,
+    ErasedFact,
+    ForgottenFact,
+    HoldEndedFact,
+    HoldFact,
+    StateMarkedFact,
+)
 
 _HOLD = upsert("hold", ("number", "folders", "addresses", "reason", "by", "at"), ("number",))
 _END_HOLD = "UPDATE hold SET ended_reason = ?, ended_by = ?, ended_at = ? WHERE number = ? AND ended_at IS NULL"
@@ -42,8 +50,61 @@ def _marked(connection: sqlite3.Connection, _segment: Segment, facts: Sequence[S
     connection.executemany(_MARK, rows)
 
 
+_FORGET = insert("forget", ("number", "reason", "by", "at")) + " ON CONFLICT DO NOTHING"
+_FORGOTTEN = upsert("forgotten", ("digest", "forget"), ("digest",), forget="forgotten.forget")
+_PLACE = upsert(
+    "forgotten_place", ("epoch", "uid", "digest", "size", "crlf_size", "arrived", "gone_at"), ("epoch", "uid")
+)
+#: Of everything that says something of a message at its place.
+_OF_PLACES = (
+    *("message", "flag_change", "label_change", "presence_change", "quarantine"),
+    *("copy", "twin", "intent", "attempt", "refusal", "restore"),
+)
+_OF_DIGESTS = ("header", "frame")
+
+
+def _forgotten(connection: sqlite3.Connection, _segment: Segment, facts: Sequence[ForgottenFact]) -> None:
+    for fact in facts:
+        connection.execute(_FORGET, (fact.number, text(fact.reason), text(fact.by), fact.at))
+        rows = [(*place[:6], None if place[6] else fact.at) for place in fact.places]
+        connection.executemany(_PLACE, rows)
+        digests = [(digest,) for digest in {place[2] for place in fact.places}]
+        connection.executemany(_FORGOTTEN, [(digest, fact.number) for (digest,) in digests])
+        removed = 0
+        for table in _OF_PLACES:
+            keys = [place[:2] for place in fact.places]
+            removed += connection.executemany(f"DELETE FROM {table} WHERE epoch = ? AND uid = ?", keys).rowcount
+        for table in _OF_DIGESTS:
+            removed += connection.executemany(f"DELETE FROM {table} WHERE digest = ?", digests).rowcount
+        if removed:
+            connection.execute(_UNCLEAN)
+
+
+#: What was deleted may still be in pages that are free, until `SqlCatalog.purge`.
+_UNCLEAN = "INSERT OR REPLACE INTO meta (\"key\", value) VALUES ('unclean', '1')"
+
+_ERASED = "UPDATE forget SET listed = ?, kept = ?, erased_at = ? WHERE number = ?"
+
+
+def _erased(connection: sqlite3.Connection, _segment: Segment, facts: Sequence[ErasedFact]) -> None:
+    for fact in facts:
+        kept = json.dumps(fact.kept)
+        connection.execute(_ERASED, (fact.listed, kept, fact.at, fact.number))
+        packs = [(pack,) for pack in fact.packs]
+        connection.executemany("DELETE FROM frame WHERE pack = ?", packs)
+        connection.executemany("DELETE FROM pack WHERE digest = ?", packs)
+
+
+def _nothing(_connection: sqlite3.Connection, _segment: Segment, _facts: Sequence[Any]) -> None:
+    """Changes nothing: it is about the journal itself."""
+
+
 KEEPING_HANDLERS: Mapping[type[Any], Callable[[sqlite3.Connection, Segment, Sequence[Any]], None]] = {
     HoldFact: _holds,
     HoldEndedFact: _ended,
     StateMarkedFact: _marked,
+    ForgottenFact: _forgotten,
+    ErasedFact: _erased,
+    BlottedFact: _nothing,
+    BlotFact: _nothing,
 }

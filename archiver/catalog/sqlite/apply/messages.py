@@ -150,6 +150,8 @@ _SET_VANISHED = (
     f"UPDATE message SET vanished_at = :at, vanished_run = :run WHERE {_THIS_MESSAGE} AND vanished_at IS NULL"
 )
 
+_SET_FORGOTTEN_GONE = f"UPDATE forgotten_place SET gone_at = :at WHERE {_THIS_MESSAGE} AND gone_at IS NULL"
+
 
 def _vanished(connection: sqlite3.Connection, segment: Segment, facts: Sequence[VanishedFact]) -> None:
     for fact in facts:
@@ -158,6 +160,7 @@ def _vanished(connection: sqlite3.Connection, segment: Segment, facts: Sequence[
         ]
         connection.executemany(_RECORD_VANISHING, rows)
         connection.executemany(_SET_VANISHED, rows)
+        connection.executemany(_SET_FORGOTTEN_GONE, rows)
 
 
 _UPSERT_QUARANTINE = upsert(

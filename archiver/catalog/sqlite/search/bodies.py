@@ -45,6 +45,7 @@ _ASKED = 64  # of these for one text; more would hardly leave out more messages
 _BEGINNINGS = 2000  # of those that begin with a shorter text
 _END = "\n\n"  # so that each character of a text begins one of these
 _BUSY_SECONDS = 10
+_AT_ONCE = 1000
 _HASHED = 32 << 20  # octets of the index that are gathered in memory: fewer, larger pieces to be merged
 _CACHE = 32 << 10  # KiB
 
@@ -101,6 +102,29 @@ class BodyIndex:
             if alone:
                 with suppress(OSError):
                     self._remove()
+
+    def purge(self, digests: Sequence[Digest], header: int) -> None:
+        """Leave nothing of these messages in the file, and say that it covers no header after that one. A file for
+        which this fails is removed.
+
+        Raises:
+            ArchiveNotWritable: another process is writing to it, or this user may not; it still has them.
+        """
+        if not self.file.exists():
+            return
+        with self._alone() as alone:
+            if not alone:
+                hint = "wait until it is done, and give the command again"
+                raise ArchiveNotWritable(f"{self.file}: another process is changing it", hint=hint)
+            bodies = self._open_to_write()
+            try:
+                if bodies is not None:
+                    with closing(bodies):
+                        bodies.purge(digests, header)
+                    return
+            except Unusable:
+                pass
+            self._remove()
 
     @contextmanager
     def writing(self) -> Iterator[Bodies | None]:
@@ -263,6 +287,16 @@ class Bodies:
                     statement = "INSERT INTO texts (texts, rowid, body, names) VALUES ('delete', ?, ?, ?)"
                     self._connection.execute(statement, row)
                     self._connection.execute("DELETE FROM document WHERE id = ?", (each.id,))
+
+    def purge(self, digests: Sequence[Digest], header: int) -> None:
+        """Remove messages so that no octet of them is left in the file, not even of words in the index."""
+        for start in range(0, len(digests), _AT_ONCE):
+            self.discard(digests[start : start + _AT_ONCE])
+        if self.covered is not None and self.covered.header > header:
+            its = self.covered
+            self.cover(Covered(its.catalog, its.segment, its.digest, header))
+        self._rows("INSERT INTO texts (texts) VALUES ('optimize')")
+        self._rows("VACUUM")
 
     def close(self) -> None:
         """Close the file; what was not added completely is not in it."""

@@ -1,0 +1,6 @@
+"""The upkeep of an account's archive, wired: each step with what it needs of the settings and the open archive.
+
+mending      repair, from wherever lost octets may still be, and garbage collection in a bucket
+forgetting   messages that are forgotten, here and at the destination
+retention    the rule by which messages are forgotten
+"""
