@@ -38,17 +38,28 @@ class Options(Struct, frozen=True):
     max_seconds: float | None = None
 
 
+class Remembered(Struct, frozen=True):
+    """What the ledger of its fleet has of an account in which nothing was left to do: its fingerprint, and the name
+    of its last run, and whether that ended well."""
+
+    fingerprint: str
+    run: str | None
+    ended_well: bool
+
+
 class Run(Struct, frozen=True):
-    """An account's run: its name, its report, None if it wrote none, and how often the account was tried."""
+    """An account's run: its name, its report, None if it wrote none, and how often the account was tried. `since`:
+    nothing is new since the run of this name, whose report it is."""
 
     run_id: str
     report: Path | None
     tries: int
+    since: str | None = None
 
 
 class Attempt(Struct):
     """What is known about an account's run so far. `exit_code` is None until it ends; `again`: in so many seconds
-    another of its `tries` may succeed."""
+    another of its `tries` may succeed; `since`: nothing is new since that run."""
 
     account: Account
     run_id: str
@@ -57,6 +68,7 @@ class Attempt(Struct):
     message: str | None = None
     again: float | None = None
     tries: int = 0
+    since: str | None = None
 
     @property
     def settings(self) -> Settings:
@@ -69,7 +81,7 @@ class Attempt(Struct):
         self.exit_code = self.report = self.message = self.again = None
 
     def outcome(self, exit_code: int) -> AccountOutcome[Run]:
-        run = Run(self.run_id, self.report, self.tries)
+        run = Run(self.run_id, self.report, self.tries, self.since)
         return AccountOutcome(self.settings.account, exit_code, self.message, run)
 
 

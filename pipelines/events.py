@@ -67,10 +67,22 @@ class Expected(Struct, frozen=True):
 
 
 class Ended(Struct, frozen=True):
-    """An account's run is over and its report is written."""
+    """An account's run is over and its report is written. `fingerprint`: what the account showed, if nothing is
+    left to do for it."""
 
     exit_code: int
     report: str
+    fingerprint: str | None = None
+
+
+class Unchanged(Struct, frozen=True):
+    """An account shows what it did after the run `since`, so its run is over, and the report of that run is right.
+    `fingerprint` is that of then; `seconds`: how long it took."""
+
+    since: str
+    report: str
+    fingerprint: str
+    seconds: float
 
 
 class Waiting(Struct, frozen=True):
@@ -87,8 +99,9 @@ class Important(Struct, frozen=True):
     text: str
 
 
-AnyEvent = Event | Began | Expected | Failed | Ended | Freed | Important | Named | Waiting
-_KINDS |= {cls.__name__: cls for cls in (Began, Expected, Failed, Ended, Freed, Important, Named, Waiting)}
+AnyEvent = Event | Began | Expected | Failed | Ended | Freed | Important | Named | Unchanged | Waiting
+_OURS = (Began, Expected, Failed, Ended, Freed, Important, Named, Unchanged, Waiting)
+_KINDS |= {cls.__name__: cls for cls in _OURS}
 Listener = Callable[[str, AnyEvent], None]
 
 

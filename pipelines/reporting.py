@@ -31,7 +31,7 @@ from archiver.errors import (
     Throttled,
 )
 from archiver.events import Noted
-from archiver.facts.replica import Refused, ReplicaTally
+from archiver.facts.replica import DestinationFolders, Refused, ReplicaTally
 from archiver.mail.folder_names import decode_name, folder_path, printable
 from archiver.mail.model import Listed, Plan, Quarantined, Tally
 from archiver.replay.compare.result import NOT_REPLAYED
@@ -68,6 +68,7 @@ from archiver.report.pruning import prune_reports
 from archiver.storage.files import Writing, make_directories, sync_paths
 from pipelines.events import Ended, emit
 from pipelines.failures import with_file
+from pipelines.fleet.fingerprints import fingerprint_of
 from pipelines.results import (
     check_from_json,
     listing_from_json,
@@ -109,10 +110,17 @@ def end_run(account: Account, run_id: str, error: BaseException, scope: RunScope
 
 
 def report_run(
-    archive: Archive, run_id: str, error: BaseException | None, scope: RunScope, *, step: str = ""
+    archive: Archive,
+    run_id: str,
+    error: BaseException | None,
+    scope: RunScope,
+    *,
+    step: str = "",
+    there: DestinationFolders | None = None,
 ) -> None:
     """Write the run's report, then its row, which says that it has ended; calling it again rewrites them. The
-    archive is locked; `step` is the step that the error stopped, if any.
+    archive is locked; `step` is the step that the error stopped, if any; `there` is what the destination listed
+    when there was nothing to do.
 
     Raises:
         ArchiveNotWritable: there is no room for the report.
@@ -126,9 +134,23 @@ def report_run(
             archive.catalog.ledger.finish(run_id, report.status, report.exit_code, report.finished)
         raise
     archive.catalog.ledger.finish(run_id, report.status, report.exit_code, report.finished)
-    emit(archive.settings.account, Ended(report.exit_code, str(path)))
+    shown = None if error is not None else _fingerprint(archive, report, scope, there)
+    emit(archive.settings.account, Ended(report.exit_code, str(path), shown))
     if error is None:
         _prune(archive)
+
+
+def _fingerprint(
+    archive: Archive, report: RunReport, scope: RunScope, there: DestinationFolders | None
+) -> str | None:
+    """What the account showed in this run, if nothing is left to do for it."""
+    is_past = scope.as_of is not None or scope.include_vanished
+    if archive.settings.fleet is None or report.exit_code or report.status != "complete" or is_past:
+        return None
+    if (listing := archive.catalog.ledger.step_result(report.run, "enumerate")) is None:
+        return None
+    found = fingerprint_of(archive, report.run, listing_from_json(listing), there)
+    return None if found is None else found.text()
 
 
 def _prune(archive: Archive) -> None:

@@ -187,6 +187,8 @@ def look_for_changes(
     keeps = archive.settings.replay.vanished == "keep" or is_cut_over(archive.catalog)
     if number is None or not keeps or not _shows_changes(archive, number):
         return None
+    if was_refused(archive, run):
+        return None  # a moment ago, and servers lock out users after a few wrong passwords
     context = _context(archive, recorder, ReplayOptions(), archive.catalog.replicas.pending, control)
     context.destination = number
     try:

@@ -83,6 +83,11 @@ def plan_run(
     return Plan(visit, unchanged, skip)
 
 
+def chooses(folder: Folder, include: Sequence[str], exclude: Sequence[str]) -> bool:
+    """Whether a folder is one of those that the rules select."""
+    return _left_out(folder, include, exclude) is None
+
+
 def _left_out(folder: Folder, include: Sequence[str], exclude: Sequence[str]) -> str | None:
     if not folder.selectable:
         return "it holds no messages itself (\\Noselect)"

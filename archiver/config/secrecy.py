@@ -17,12 +17,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import itertools
 import os
 import re
 import string
 from collections import OrderedDict
 from collections.abc import Iterator
-from functools import cached_property
 
 from archiver.control.waiting import lock_free_after_fork
 
@@ -43,11 +43,14 @@ _BASE64_OCTETS = (string.ascii_letters + string.digits + "+/_-=").encode()
 _Rule = tuple[re.Pattern[bytes], bytes]
 
 
+_numbers = itertools.count()
+
+
 class _Secret:
     """A secret. Its rules are compiled when a text may hold it, which few texts ever do."""
 
     def __init__(self, secret: bytes, user: bytes, mailbox: bytes) -> None:
-        self.length = len(secret)
+        self.length, self.number = len(secret), next(_numbers)
         self._forms = _Forms(secret, user, mailbox)
         self._rules: _Rules | None = None
         #: Without one of these pieces, as `_bare` shows a text, no rule finds anything in it.
@@ -181,33 +184,42 @@ def _without_pieces(text: bytes, form: bytes) -> bytes:
 
 
 class _Index:
-    """Which of many secrets a text may hold, found in one pass over the text."""
+    """Which of many secrets a text may hold, found in one pass over the text. Threads take turns."""
 
-    def __init__(self, secrets: tuple[_Secret, ...]) -> None:
-        self.secrets = secrets
+    def __init__(self) -> None:
+        #: By length, what pieces begin with: the pieces, and the secrets that they are of.
+        self._grams: dict[int, dict[bytes, dict[tuple[bytes, int], _Secret]]] = {}
+        self._lock = lock_free_after_fork()
 
-    @cached_property
-    def _grams(self) -> dict[int, dict[bytes, list[tuple[bytes, int]]]]:
-        """By length, what pieces begin with: the pieces, and of which secrets they are."""
-        found: dict[int, dict[bytes, list[tuple[bytes, int]]]] = {}
-        for number, secret in enumerate(self.secrets):
+    def add(self, secret: _Secret) -> None:
+        with self._lock:
             for piece in secret.pieces:
                 gram = piece[:_GRAM]
-                found.setdefault(len(gram), {}).setdefault(gram, []).append((piece, number))
-        return found
+                self._grams.setdefault(len(gram), {}).setdefault(gram, {})[piece, secret.number] = secret
+
+    def remove(self, secret: _Secret) -> None:
+        with self._lock:
+            for piece in secret.pieces:
+                grams = self._grams[len(piece[:_GRAM])]
+                its = grams[piece[:_GRAM]]
+                del its[piece, secret.number]
+                if not its:
+                    del grams[piece[:_GRAM]]
 
     def possible(self, text: bytes) -> list[_Secret]:
-        """The secrets that may be in the text, in their order."""
-        bare, found = _bare(text), set[int]()
-        for length, grams in self._grams.items():
-            here = {bare[at : at + length] for at in range(len(bare) - length + 1)}
-            for gram in here & grams.keys():
-                found.update(number for piece, number in grams[gram] if piece in bare)
-        return [self.secrets[number] for number in sorted(found)]
+        """The secrets that may be in the text. One that is part of another one comes after it; otherwise the rest
+        of the other would stay."""
+        bare, found = _bare(text), set[_Secret]()
+        with self._lock:
+            for length, grams in self._grams.items():
+                here = {bare[at : at + length] for at in range(len(bare) - length + 1)}
+                for gram in here & grams.keys():
+                    found.update(secret for (piece, _), secret in grams[gram].items() if piece in bare)
+        return sorted(found, key=lambda each: (-each.length, each.number))
 
 
 _kept: OrderedDict[tuple[bytes, bytes, bytes], _Secret] = OrderedDict()
-_index = _Index(())
+_index = _Index()
 _changing = lock_free_after_fork()
 
 
@@ -224,7 +236,6 @@ def seal(secret: str) -> str:
 def keep_secret(secret: str | bytes, user: str = "", mailbox: str = "") -> None:
     """From now on no text of this process or its forks shows this secret. `user` is the user name that is sent
     together with it, if any, and `mailbox` whose mailbox they ask for. May be called again for the same secret."""
-    global _index
     octets = secret if isinstance(secret, bytes) else secret.encode("utf-8", "surrogateescape")
     key = (octets, user.encode("utf-8", "surrogateescape"), mailbox.encode("utf-8", "surrogateescape"))
     if not octets:
@@ -233,11 +244,10 @@ def keep_secret(secret: str | bytes, user: str = "", mailbox: str = "") -> None:
         if key in _kept:
             _kept.move_to_end(key)
             return
-        _kept[key] = _Secret(*key)
+        added = _kept[key] = _Secret(*key)
+        _index.add(added)
         while len(_kept) > _MOST_SECRETS:
-            _kept.popitem(last=False)
-        # A secret that is part of another one comes after it; otherwise the rest of the other would stay.
-        _index = _Index(tuple(sorted(_kept.values(), key=lambda each: -each.length)))
+            _index.remove(_kept.popitem(last=False)[1])
 
 
 def without_secrets(text: bytes) -> bytes:
@@ -249,6 +259,6 @@ def without_secrets(text: bytes) -> bytes:
 
 def redacted(text: str) -> str:
     """The same for text."""
-    if not _index.secrets:
+    if not _kept:
         return text
     return without_secrets(text.encode("utf-8", "surrogatepass")).decode("utf-8", "replace")

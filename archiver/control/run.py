@@ -18,6 +18,11 @@ def utc_now() -> str:
     return _utc(int(time.time()))
 
 
+def moment(seconds: float) -> str:
+    """A moment in seconds of the Unix epoch, as `utc_now` writes it."""
+    return _utc(int(seconds))
+
+
 def utc_today() -> date:
     """The present day in UTC."""
     return datetime.now(UTC).date()

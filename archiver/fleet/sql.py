@@ -64,8 +64,8 @@ _ENDED = """
     UPDATE run SET ended = ?, status = ?, exit_code = ?, cause = ?, next_step = ?, seconds = ?
     WHERE fleet = ? AND account = ? AND run = ?"""
 _AFTER_RUN = """
-    UPDATE account SET due = ?, seconds = ?, success = CASE WHEN ? = 0 THEN ? ELSE success END,
-      fingerprint = ?
+    UPDATE account SET due = ?, seconds = ?, fingerprint = ?,
+      success = CASE WHEN ? = 0 AND coalesce(success, '') < ? THEN ? ELSE success END
     WHERE fleet = ? AND account = ?"""
 _COUNTED = """
     UPDATE account SET messages = ?, octets = ?, messages_to_go = coalesce(?, messages_to_go),
@@ -192,7 +192,10 @@ class SqlAccounts:
             cursor.change_each(
                 _AFTER_RUN,
                 [
-                    (each.due, each.seconds, each.exit_code, each.at, each.fingerprint, fleet, each.account)
+                    (
+                        *(each.due, each.seconds, each.fingerprint, each.exit_code, each.at, each.at),
+                        *(fleet, each.account),
+                    )
                     for each in runs
                 ],
             )

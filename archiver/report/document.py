@@ -162,6 +162,17 @@ class RunReport(Struct, frozen=True):
         }
 
 
+def nothing_new(report: Mapping[str, Any], run: str, at: str) -> dict[str, Any]:
+    """The JSON of a report as a later run that found nothing new would have written it."""
+    folders = [_without_work(each) for each in report["folders"]]
+    done = {"run": run, "started": at, "finished": at, "began_archive": False, "timings": {}}
+    return {**report, **done, "folders": folders, "totals": _without_work(report["totals"])}
+
+
+def _without_work(numbers: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: 0 if key in ("fetched", "fetched_bytes") else value for key, value in numbers.items()}
+
+
 def not_mapped(tally: Tally) -> ReplicaTally:
     """A folder that has no place at the destination yet: all its messages wait."""
     return ReplicaTally(tally.name, "", 0, 0, 0, 0, tally.stored)

@@ -60,6 +60,9 @@ def report(
     browser, to print, or to send to the owner of the mail. It contains subjects and folder names, but no messages.
     Where the archive cannot be written, the page is made in the temporary directory.
 
+    A run that found nothing new may leave no report: that of the run before is shown, with the moment of the last
+    look.
+
     No server is contacted. The exit code is 0 if there is a report, whatever it says, and 2 if there is none. For
     the current state of the archives see `archiver status`.
 
@@ -93,12 +96,17 @@ def report(
 def _found(
     settings: Settings, run_id: str | None, terminal: Terminal, want_page: bool
 ) -> AccountOutcome[dict[str, Any]]:
-    path = _path(settings, run_id)
+    from pipelines.fleet.looks import look_of
+
+    is_recorded = run_id is not None and (settings.archive.path / "runs" / run_id / "report.json").is_file()
+    look = None if is_recorded else look_of(settings, run_id)
+    path = _path(settings, run_id if look is None else look.since)
     document, written = _read(path)
     fields = {
         "run": path.parent.name,
         "report": str(path),
         "page": _page(path, written, document, terminal) if want_page else _page_there(path, written),
+        "looked_at": None if look is None else {"run": look.run, "at": look.at},
         "document": document,
     }
     return AccountOutcome(settings.account, 0, None, fields)
@@ -214,6 +222,8 @@ def _show(result: Row, report: Row, terminal: Terminal) -> None:
     if report["timings"]:
         steps = ", ".join(f"{step} {span(seconds)}" for step, seconds in report["timings"].items())
         out.say(printable(f"duration: {steps}"))
+    if (look := result["looked_at"]) is not None:
+        out.say(printable(f"nothing new since: looked at {look['at']}, run {look['run']}"))
     out.say(f"report {result['report']}")
     if result["page"]:
         out.say(f"page {result['page']}")

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 from msgspec.structs import replace
 
+from archiver.control.run import utc_now
 from archiver.errors import ArchiverError, ConfigError, stopped_code, worst
 from archiver.events import Noted
 from archiver.mail.counts import counted
-from archiver.report.document import ACCEPTED
+from archiver.report.document import ACCEPTED, nothing_new
 from pipelines.cli.accounts import Accounts, load_accounts, warn_of_sharing
 from pipelines.cli.check import plan_accounts
 from pipelines.cli.indexing import read_after_run
@@ -178,9 +179,12 @@ def run_accounts_of(configs: Chosen, options: Options, workers: int | None, term
             if options.max_seconds is not None:
                 STOP.after(options.max_seconds - (time.monotonic() - began))
             others.announce()
+            # One account alone gets a report of its own, which is shown.
+            remembered = record.remembered if accounts.several else {}
             with record.listening(others.listening(display)) as listener:
-                outcomes = run_accounts(accounts.settings, options, listener)
-        results = [to_json(each) for each in (*outcomes, *accounts.refused)]
+                outcomes = run_accounts(accounts.settings, options, listener, remembered)
+        whole = terminal.verbose or not accounts.several
+        results = [to_json(each, whole=whole) for each in (*outcomes, *accounts.refused)]
         exit_code = worst(each["exit_code"] for each in results)
         if exit_code > 128 and STOP.signal is not None:
             exit_code = stopped_code(STOP.signal)  # workers may have received another signal than we did
@@ -226,15 +230,20 @@ def _with_destination(accounts: Accounts, terminal: Terminal) -> Accounts:
     return Accounts(settings, refused, wrong)
 
 
-def to_json(outcome: AccountOutcome[Run]) -> dict[str, Any]:
-    """How an account ended, with the numbers of its report. `document` is the whole report."""
+def to_json(outcome: AccountOutcome[Run], *, whole: bool = True) -> dict[str, Any]:
+    """How an account ended, with the numbers of its report. `document` is the report; if that is not wanted as a
+    `whole`, of its folders there is only the first, because there may be thousands of reports."""
     run = outcome.result
     document: dict[str, Any] = {}
     try:
         if run is not None and run.report is not None:
-            document = json.loads(run.report.read_text(encoding="utf-8"))
+            document = json.loads(run.report.read_bytes())
     except (OSError, ValueError):
         pass  # it was moved away in the meantime; the exit code is known without it
+    if document and run is not None and run.since is not None:
+        document = nothing_new(document, run.run_id, utc_now())
+    if not whole:
+        document = {key: value[:1] if key == "folders" else value for key, value in document.items()}
     return {
         "account": outcome.account,
         "run": run and run.run_id,
@@ -244,6 +253,7 @@ def to_json(outcome: AccountOutcome[Run]) -> dict[str, Any]:
         "report": str(run.report) if run is not None and document else None,
         "message": outcome.message,
         "began_archive": document.get("began_archive", False),
+        "nothing_new_since": run and run.since,
         "totals": document.get("totals"),
         "document": document,
     }

@@ -7,32 +7,32 @@ commands, and so is one that has ended or failed while the run goes on.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from contextlib import ExitStack
 
-from archiver.account.account import Account
+from pipelines.attempts import Attempt
 
 
 class AccountLocks:
-    """The locks that this process holds. `accounts`: each with the name of its run. They are taken by one thread,
-    and may be given back by another."""
+    """The locks that this process holds, for the runs of these accounts. They are taken by one thread, and may be
+    given back by another."""
 
-    def __init__(self, accounts: Iterable[tuple[Account, str]]) -> None:
-        self._accounts = {str(account.settings.file): (account, run) for account, run in accounts}
+    def __init__(self, attempts: Mapping[str, Attempt]) -> None:
+        self._attempts = {str(each.settings.file): each for each in attempts.values()}
         self._held: dict[str, ExitStack] = {}
 
     def take(self, file: str) -> None:
         """Take the lock of the account of this file, unless it is held. If that is impossible, nothing happens: the
         task meets the same obstacle, and reports it."""
-        account, run = self._accounts[file]
-        if account.settings.account in self._held:
+        attempt = self._attempts[file]
+        if attempt.settings.account in self._held:
             return
         lock = ExitStack()
         try:
-            lock.enter_context(account.locked(run))
+            lock.enter_context(attempt.account.locked(attempt.run_id))
         except Exception:  # whatever it is, it ends only this account
             return
-        self._held[account.settings.account] = lock
+        self._held[attempt.settings.account] = lock
 
     def give_back(self, account: str) -> None:
         """Give back the lock of the account of this name; fine if it is not held."""

@@ -104,7 +104,7 @@ class _QuietRun(Struct):
                 self._next(archive, replayed, "verify")
                 refused = at_destination.verify(archive, recorder, replayed, report)
             self._next(archive, refused, _MIGRATED if self.replays else _REPORTED)
-            report_run(archive, self.run, None, self.scope)
+            report_run(archive, self.run, None, self.scope, there=None if seen is None else seen.folders)
             ledger.complete_step(self.run, self.step, "", utc_now())
         return True
 

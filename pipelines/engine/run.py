@@ -12,8 +12,9 @@ import os
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+from types import MappingProxyType
 
 from archiver.account.account import Account
 from archiver.account.sharing import sharing_among
@@ -22,10 +23,12 @@ from archiver.errors import Interrupted
 from archiver.events import Noted
 from archiver.login.reach import learning
 from archiver.source.kept import keeping
-from pipelines.attempts import Attempt, Options, Run, new_run_id
+from pipelines.attempts import Attempt, Options, Remembered, Run
+from pipelines.engine.light import look_over
 from pipelines.engine.locks import AccountLocks
+from pipelines.engine.names import RunNames
 from pipelines.engine.quiet import has_catalog_here, is_done
-from pipelines.events import AnyEvent, Channel, Ended, Failed, Freed, Listener, Named, emit, failed
+from pipelines.events import AnyEvent, Channel, Ended, Failed, Freed, Listener, Named, Unchanged, emit, failed
 from pipelines.outcome import AccountOutcome
 from pipelines.steps import forget_listings
 from pipelines.stop import STOP
@@ -37,25 +40,36 @@ _WAVE = 100
 _LONGEST_WAIT_SECONDS = 300.0  # for a postponed account, when nothing else is left to do
 
 
-def run_accounts(accounts: Sequence[Settings], options: Options, listener: Listener) -> list[AccountOutcome[Run]]:
+def run_accounts(
+    accounts: Sequence[Settings],
+    options: Options,
+    listener: Listener,
+    remembered: Mapping[str, Remembered] = MappingProxyType({}),
+) -> list[AccountOutcome[Run]]:
     """Run accounts, `options.workers` at the same time, and return how each ended. Never raises for an account's
-    failure; after a signal, accounts that have not begun end with its exit code."""
+    failure; after a signal, accounts that have not begun end with its exit code. `remembered` are accounts that may
+    show what they did before: they are looked at first, many at a time."""
     _tune_collector()
-    attempts = {}
+    attempts: dict[str, Attempt] = {}
+    remembered = remembered if _may_be_quiet(options) else {}
+    names = RunNames(options.run_id, remembered)
     for each in accounts:
         account = Account(each)
-        attempts[each.account] = Attempt(account, _run_id(account, options))
+        attempts[each.account] = Attempt(account, names.of(account))
         listener(each.account, Named(attempts[each.account].run_id))
-    locks = AccountLocks((each.account, each.run_id) for each in attempts.values())
+    locks = AccountLocks(attempts)
     put_back: dict[str, tuple[float, Settings]] = {}
 
     def listen(account: str, event: AnyEvent) -> None:
         match event:
-            case Ended(exit_code, report):
+            case Ended(exit_code, report, _):
                 attempts[account].exit_code, attempts[account].report = exit_code, Path(report)
             case Failed(message, exit_code, _, again):
                 attempts[account].exit_code, attempts[account].message = exit_code, message
                 attempts[account].again = again
+            case Unchanged(since, report):
+                attempts[account].exit_code, attempts[account].report = 0, Path(report)
+                attempts[account].since = since
             case Freed():
                 locks.give_back(account)  # other processes may use this account before the wave ends
                 return
@@ -70,7 +84,16 @@ def run_accounts(accounts: Sequence[Settings], options: Options, listener: Liste
 
         require_luigid(options.scheduler_url)
     with learning(), Channel(listen) as channel:
-        waves = deque(_waves(_kept_apart(accounts, options)))
+        kept = _kept_apart(accounts, options)
+        looked_at = [attempts[each.account] for each in kept if each.account in remembered]
+        look_over(looked_at, remembered, partial(_is_replayed, options), names)
+        channel.drain()
+        for attempt in looked_at:
+            if attempt.exit_code is None:
+                names.rename(attempt)
+            else:
+                _put_back(attempt, put_back)
+        waves = deque(_waves([each for each in kept if attempts[each.account].exit_code is None]))
         while wave := _next(waves, put_back):
             begun = [attempts[each.account] for each in wave]
             for attempt in begun:
@@ -83,9 +106,19 @@ def run_accounts(accounts: Sequence[Settings], options: Options, listener: Liste
             channel.drain()
             for attempt in begun:
                 locks.give_back(attempt.settings.account)
-                if attempt.again is not None and attempt.tries < attempt.settings.source.attempts:
-                    put_back[attempt.settings.account] = (time.monotonic() + attempt.again, attempt.settings)
+                _put_back(attempt, put_back)
     return [_ended(each, listener) for each in attempts.values()]
+
+
+def _is_replayed(options: Options, attempt: Attempt) -> bool:
+    """Whether the run is about the account's destination, too."""
+    return options.steps == "run" and attempt.settings.destination is not None
+
+
+def _put_back(attempt: Attempt, put_back: dict[str, tuple[float, Settings]]) -> None:
+    """Postpone an account that may be tried again."""
+    if attempt.again is not None and attempt.tries < attempt.settings.source.attempts:
+        put_back[attempt.settings.account] = (time.monotonic() + attempt.again, attempt.settings)
 
 
 def _left_by_quiet(wave: Sequence[Attempt], options: Options) -> list[Attempt]:
@@ -95,8 +128,7 @@ def _left_by_quiet(wave: Sequence[Attempt], options: Options) -> list[Attempt]:
         return list(wave)
 
     def is_left(attempt: Attempt) -> bool:
-        account = attempt.account
-        replays = options.steps == "run" and account.settings.destination is not None
+        account, replays = attempt.account, _is_replayed(options, attempt)
         if (replays and not _is_plain_replay(options)) or not has_catalog_here(account):
             return True
         return not is_done(account, attempt.run_id, replays=replays)
@@ -191,23 +223,3 @@ def _waited_for(put_back: Mapping[str, tuple[float, Settings]], now: float) -> l
 def _waves(accounts: Sequence[Settings]) -> Iterator[Sequence[Settings]]:
     for start in range(0, len(accounts), _WAVE):
         yield accounts[start : start + _WAVE]
-
-
-def _run_id(account: Account, options: Options) -> str:
-    """The run's name: the given one, or a new one that is unused in this archive."""
-    if options.run_id:
-        return options.run_id
-    name = new_run_id()
-    try:
-        if not account.catalog.exists():
-            return name
-        with account.opened() as archive:
-            taken = {row[0] for row in archive.catalog.ledger.runs()}
-    except Exception:
-        return name  # the same error is reported when the account begins
-    number = 1
-    fresh = name
-    while fresh in taken:
-        number += 1
-        fresh = f"{name}-{number}"
-    return fresh

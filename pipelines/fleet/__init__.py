@@ -1,8 +1,10 @@
 """Between a command and the ledgers of the fleets that its accounts belong to.
 
-ledgers   the ledger of an account's fleet, each opened once
-record    runs as they begin and end, with cause and next step
-refill    what a ledger did not know, from the archives
-progress  how far accounts are, after check and verify
-history   how far an account's migration is, as its archive knows it
+ledgers       the ledger of an account's fleet, each opened once
+record        runs as they begin and end, with cause and next step
+fingerprints  whether an account is as it was when nothing was left to do for it
+looks         looks at accounts that found nothing new
+refill        what a ledger did not know, from the archives
+progress      how far accounts are, after check and verify
+history       how far an account's migration is, as its archive knows it
 """

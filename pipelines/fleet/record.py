@@ -7,6 +7,7 @@ recorded as soon as it can be.
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -17,12 +18,13 @@ from msgspec import Struct
 
 from archiver.config.settings import Settings
 from archiver.config.tables.fleet import is_postgresql
-from archiver.control.run import utc_now
+from archiver.control.run import moment, utc_now
 from archiver.errors import LedgerUnavailable
-from archiver.fleet.model import RunBegun, RunEnded
+from archiver.fleet.model import Account, RunBegun, RunEnded, State
 from archiver.fleet.port import FleetLedger
 from archiver.fleet.states import Happened, happened, state_after
-from pipelines.events import AnyEvent, Began, Ended, Failed, Named
+from pipelines.attempts import Remembered
+from pipelines.events import AnyEvent, Began, Ended, Failed, Named, Unchanged
 from pipelines.fleet.ledgers import Ledgers, owner_of_claims
 from pipelines.fleet.refill import amounts_of, report_of
 from pipelines.show.reasons import next_step_of, reason_of
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 _STOPPED = 128  # and more: by a signal
 _AGAIN_SECONDS = 10.0  # between two tries to write what could not be written
+_TOGETHER = 250  # runs that found nothing new, in one transaction
 
 
 class FleetRecord:
@@ -52,14 +55,15 @@ class FleetRecord:
         self._runs: dict[str, _Run] = {}
         self._progress: dict[str, _Progress] = {}
         self._waiting: list[tuple[FleetLedger, RunBegun | RunEnded | _Reached]] = []
+        self._quiet: list[tuple[FleetLedger, RunBegun, RunEnded]] = []
+        self._remembered: dict[str, Remembered] = {}
         self._is_told = False
         self._not_before = 0.0
         try:
             for ledger, its in self._ledgers.enrol(accounts).items():
                 self._members |= {each.account: (ledger, name) for name, each in its.items()}
                 for name, known in ledger.accounts.known(its).items():
-                    last = known.last.run if known.last is not None and known.last.exit_code == 0 else None
-                    self._progress[its[name].account] = _Progress(last, its[name].destination is not None)
+                    self._know(its[name], known)
         except LedgerUnavailable as error:
             self._ledgers.close()
             if any(each.fleet is not None and is_postgresql(each.fleet.ledger) for each in accounts):
@@ -68,6 +72,20 @@ class FleetRecord:
         except BaseException:
             self._ledgers.close()
             raise
+
+    def _know(self, settings: Settings, known: Account) -> None:
+        last = known.last
+        complete = last.run if last is not None and last.exit_code == 0 else None
+        self._progress[settings.account] = _Progress(complete, settings.destination is not None, known.state)
+        if known.fingerprint is not None:
+            self._remembered[settings.account] = Remembered(
+                known.fingerprint, None if last is None else last.run, complete is not None
+            )
+
+    @property
+    def remembered(self) -> Mapping[str, Remembered]:
+        """What the ledgers have of accounts in which nothing was left to do, by their names."""
+        return self._remembered
 
     @contextmanager
     def listening(self, listener: Listener) -> Iterator[Listener]:
@@ -83,6 +101,7 @@ class FleetRecord:
             yield listen if self._members else listener
         finally:
             self._not_before = 0.0
+            self._write_quiet()
             self._write()
             if self._waiting:
                 self._warn("the fleet's ledger does not know how all accounts ended; the next run records it")
@@ -99,8 +118,11 @@ class FleetRecord:
                 if not run.is_begun:
                     run.is_begun, run.began = True, time.monotonic()
                     self._record(ledger, RunBegun(name, run.name, self._verb, utc_now(), owner_of_claims()))
-            case Ended(exit_code, report):
-                self._record(ledger, *self._ended(account, name, exit_code, report_of(Path(report).parent)))
+            case Ended(exit_code, report, fingerprint):
+                told = report_of(Path(report).parent)
+                self._record(ledger, *self._ended(account, name, exit_code, told, fingerprint))
+            case Unchanged():
+                self._looked(ledger, account, name, event)
             case Failed(message, exit_code, _, again, hint):
                 told = {"message": message, "hint": hint, "again": again}
                 self._record(ledger, *self._ended(account, name, exit_code, told))
@@ -108,7 +130,7 @@ class FleetRecord:
                 pass
 
     def _ended(
-        self, account: str, name: str, exit_code: int, told: Mapping[str, Any]
+        self, account: str, name: str, exit_code: int, told: Mapping[str, Any], fingerprint: str | None = None
     ) -> Sequence[RunBegun | RunEnded | _Reached]:
         """How a run ended, by its report or by the error that ended it."""
         run, at = self._runs[account], utc_now()
@@ -125,14 +147,46 @@ class FleetRecord:
             run=run.name,
             status="stopped" if exit_code > _STOPPED else status,
             exit_code=exit_code,
-            at=at,
+            at=told.get("finished") or at,  # one that is only asked for again ended before
             seconds=0.0 if run.began is None else time.monotonic() - run.began,
             cause=cause,
             next_step=next_step,
             due=_due(told),
             amounts=amounts_of(told.get("totals")),
+            fingerprint=fingerprint,
         )
         return [*begun, ended, *self._reached(account, name, run.name, exit_code, at)]
+
+    def _looked(self, ledger: FleetLedger, account: str, name: str, event: Unchanged) -> None:
+        """A run that found nothing new. Hundreds of them are written together: if they are lost, the next run looks
+        again."""
+        run, now = self._runs[account].name, time.time()
+        known, what = self._progress[account], happened(self._verb, 0)
+        if run == known.complete:
+            return  # it ended before, and nobody looked again
+        began, at = moment(now - event.seconds), moment(now)
+        begun = RunBegun(name, run, self._verb, began, owner_of_claims())
+        ended = RunEnded(name, run, "complete", 0, at, event.seconds, fingerprint=event.fingerprint)
+        self._quiet.append((ledger, begun, ended))
+        if what is not None and known.state != state_after(
+            known.state, what, has_destination=known.has_destination
+        ):
+            self._record(ledger, *self._reached(account, name, run, 0, at))
+        if len(self._quiet) >= _TOGETHER:
+            self._write_quiet()
+
+    def _write_quiet(self) -> None:
+        rows, self._quiet = self._quiet, []
+        by_ledger: defaultdict[FleetLedger, list[tuple[RunBegun, RunEnded]]] = defaultdict(list)
+        for ledger, begun, ended in rows:
+            by_ledger[ledger].append((begun, ended))
+        for ledger, its in by_ledger.items():
+            try:
+                ledger.accounts.begun([begun for begun, _ in its])
+                ledger.accounts.ended([ended for _, ended in its])
+            except LedgerUnavailable:
+                for both in its:
+                    self._record(ledger, *both)
 
     def _reached(self, account: str, name: str, run: str, exit_code: int, at: str) -> Sequence[_Reached]:
         """What that means for how far the account is. A run that is named again, after it had ended well, is no
@@ -188,10 +242,11 @@ class _Reached(Struct, frozen=True):
 
 
 class _Progress(Struct):
-    """`complete` is the account's last run, if that ended with 0."""
+    """`complete` is the account's last run, if that ended with 0; `state` how far it was before this command."""
 
     complete: str | None
     has_destination: bool
+    state: State
 
 
 class _Run:

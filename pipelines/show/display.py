@@ -23,7 +23,18 @@ from archiver.events import Exported, Linked, Noted, Planned, Received, Sent, St
 from archiver.mail.counts import counted
 from archiver.mail.folder_names import printable
 from archiver.report.units import size
-from pipelines.events import AnyEvent, Began, Ended, Expected, Failed, Important, Named, Waiting, log_line
+from pipelines.events import (
+    AnyEvent,
+    Began,
+    Ended,
+    Expected,
+    Failed,
+    Important,
+    Named,
+    Unchanged,
+    Waiting,
+    log_line,
+)
 from pipelines.show.lines import folder_in, kind_of
 
 if TYPE_CHECKING:
@@ -135,7 +146,7 @@ class Work(Struct):
                 self._pace.append((now, *self.done))
                 while len(self._pace) > 2 and self._pace[0][0] < now - _PACE_SECONDS:
                     self._pace.popleft()
-            case Ended() | Failed():
+            case Ended() | Failed() | Unchanged():
                 self.ended = True
 
     def note(self, text: str) -> str | None:
@@ -242,7 +253,7 @@ class Display:
             return text
         if self._quiet or (self._live and isinstance(event, _PROGRESS)):
             return None
-        return text.partition(", report: ")[0] if self._live and isinstance(event, Ended) else text
+        return text.partition(", report: ")[0] if self._live and isinstance(event, Ended | Unchanged) else text
 
     def _text(self, work: Work, event: AnyEvent, now: float) -> str | None:
         """The log line for an event, if any."""
@@ -258,6 +269,8 @@ class Display:
             case Ended(exit_code, report):
                 how = "complete" if exit_code == 0 else f"exit code {exit_code}"
                 return f"{how}, report: {report}"
+            case Unchanged(since, report):
+                return f"complete, nothing new since run {since}, report: {report}"
             case Working(folder) if self._verbose:
                 return f'folder "{folder}"'
             case Began() | Planned() if self._verbose:

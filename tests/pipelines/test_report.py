@@ -187,7 +187,7 @@ def test_several_accounts_and_one_document(server: ScriptedServer, tmp_path: Pat
     assert [each["document"] for each in found["accounts"]] == [failed(), one_folder()]
     assert found["accounts"][0] | {"document": {}} == {
         "account": "a", "exit_code": 0, "message": None, "run": "r1", "document": {}, "page": None,
-        "report": str(tmp_path / "a" / "runs" / "r1" / "report.json"),
+        "report": str(tmp_path / "a" / "runs" / "r1" / "report.json"), "looked_at": None,
     }  # fmt: skip
     account_file(configs, server, "u1", name="c", archive__path=str(tmp_path / "c"))
     assert invoke(["report", str(configs), "--json"]) == 2

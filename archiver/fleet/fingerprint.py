@@ -1,0 +1,71 @@
+"""What an account showed when there was nothing left to do for it, as a short text in the ledger of its fleet.
+
+If everything is the same the next time, nothing is new, and nobody has to open the archive to know it. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from hashlib import sha256
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import astuple
+
+from archiver.mail.model import Folder, Listed
+
+_FORM = 1
+
+
+class Fingerprint(Struct, frozen=True, array_like=True):
+    """`run` is the run after which nothing was left to do, whose report says what the archive holds, and `at` the
+    moment of its end. `here` is a digest of what has to be the same on this side, `source` of what the source
+    listed before that run, and `there` of what the destination did, None if the run was not about it."""
+
+    form: int
+    run: str
+    at: str
+    here: str
+    source: str
+    there: str | None = None
+
+    @classmethod
+    def of(cls, run: str, at: str, here: str, source: str, there: str | None) -> Fingerprint:
+        return cls(_FORM, run, at, here, source, there)
+
+    @classmethod
+    def read(cls, text: str | None) -> Fingerprint | None:
+        """The fingerprint that `text` says; None if there is none, or it is one of another version."""
+        if text is None:
+            return None
+        try:
+            found = msgspec.json.decode(text, type=cls)
+        except (msgspec.DecodeError, UnicodeError):
+            return None
+        return found if found.form == _FORM else None
+
+    def text(self) -> str:
+        """The fingerprint as the ledger has it."""
+        return msgspec.json.encode(self).decode()
+
+
+def digest_of(*parts: object) -> str:
+    """A digest of values that JSON knows, and of octets."""
+    return sha256(msgspec.json.encode(parts)).hexdigest()
+
+
+def digest_of_listing(listed: Iterable[Listed], is_chosen: Callable[[Folder], bool] = lambda _: True) -> str:
+    """A digest of folders and their status, in whatever order they were listed. Of a folder that is not chosen the
+    status does not count."""
+    rows = sorted(
+        (
+            each.folder.raw,
+            each.folder.path,
+            each.folder.delimiter or "",
+            sorted(each.folder.attributes),
+            each.folder.subscribed,
+            None if each.status is None or not is_chosen(each.folder) else astuple(each.status),
+        )
+        for each in listed
+    )
+    return digest_of(rows)
