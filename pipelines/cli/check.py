@@ -37,14 +37,13 @@ if TYPE_CHECKING:
 @configs_argument
 @click.option("--notify", "try_notices", is_flag=True, help="Send a test notice to everybody who would get one.")
 @click.option(
-    "--workers", type=Integer(min=1), metavar="N", show_default="16", help="How many accounts at the same time."
+    "--workers", type=Integer(min=1), metavar="N", help="How many accounts at the same time; by default 16."
 )
 @click.option(
     "--timeout",
     type=Integer(min=1),
     metavar="SECONDS",
-    show_default="120",
-    help="Give an account up if it takes longer than this.",
+    help="Give an account up if it takes longer than this; by default 120.",
 )
 @output_options
 def check(
@@ -70,6 +69,8 @@ def check(
     by what earlier runs took; "not ours" is mail at the destination that is not from this archive.
 
     It also says where notices about runs would go, and sends none, unless you ask for a test with --notify.
+
+    The exit code is 0 if a run could begin, and otherwise the one with which it would end.
 
     \b
       archiver check configs/alice.toml

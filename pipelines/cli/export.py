@@ -36,7 +36,7 @@ _FORMS: tuple[Form, ...] = ("maildir", "mbox", "eml")
 @click.command
 @config_argument
 @click.argument("path", type=PATH, metavar="PATH", help="A new or an empty directory.")
-@click.option("--to", type=click.Choice(_FORMS), required=True, help="The form.")
+@click.option("--to", type=click.Choice(_FORMS), required=True, help="The form of the files.")
 @click.option(
     "--folder", "folders", multiple=True, metavar="GLOB", help="Only these folders, like 'Archive/*'; repeatable."
 )

@@ -38,7 +38,11 @@ Labels = Literal["folders", "keywords"]
 @click.argument("path", type=PATH, metavar="PATH", help="A Maildir, mboxes, single files, or what has them in it.")
 @click.option("--into", metavar="FOLDER", default="Imported", help="The folder that everything goes below.")
 @click.option(
-    "--format", "form", type=click.Choice(("auto", "maildir", "mbox", "eml")), default="auto", help="What to take."
+    "--format",
+    "form",
+    type=click.Choice(("auto", "maildir", "mbox", "eml")),
+    default="auto",
+    help="Take only mail of this form.",
 )
 @click.option(
     "--labels",

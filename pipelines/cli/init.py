@@ -73,23 +73,23 @@ _FILE = click.Path(readable=False)
     "--ca-file",
     type=_FILE,
     metavar="PATH",
-    help="The authority to trust, if the system does not know it.",
+    help="The certificate authority to trust (PEM), if the system does not know it.",
 )
-@click.option("--to-host", metavar="HOST", help="The server to replay to, if there is one.")
+@click.option("--to-host", metavar="HOST", help="The server that the mail moves to, if it does.")
 @click.option("--to-user", metavar="USER", help="The user's name at that server.")
 @click.option("--to-tls", metavar="MODE", help="As --tls, for that server.")
 @click.option("--to-port", type=Integer(min=1, max=65535), metavar="PORT", help="As --port, for that server.")
 @click.option("--to-ca-file", type=_FILE, metavar="PATH", help="As --ca-file, for that server.")
-@click.option("--to-prefix", metavar="FOLDER", help="The folder there that everything goes below.")
+@click.option("--to-prefix", metavar="FOLDER", help="A folder at that server; everything goes below it.")
 @click.option("--to-password-env", metavar="NAME", help="The environment variable with the password there.")
 @click.option("--to-password-file", type=_FILE, metavar="PATH", help="The file with the password there.")
 @click.option("--to-password-command", metavar="COMMAND", help="The command that prints the password there.")
 @click.option("--to-password-keyring", metavar="SERVICE", help="The keyring entry with the password there.")
-@click.option("--offline", is_flag=True, help="Search for the server only in the table of providers.")
-@click.option("--to-oauth2", metavar="PROVIDER", help="As --oauth2, for the server there.")
-@click.option("--to-client-id", metavar="ID", help="As --client-id, for the server there.")
-@click.option("--to-tenant", metavar="NAME", help="As --tenant, for the server there.")
-@click.option("--to-flow", metavar="FLOW", help="As --flow, for the server there.")
+@click.option("--offline", is_flag=True, help="Look only into the table of providers for the server.")
+@click.option("--to-oauth2", metavar="PROVIDER", help="As --oauth2, for that server.")
+@click.option("--to-client-id", metavar="ID", help="As --client-id, for that server.")
+@click.option("--to-tenant", metavar="NAME", help="As --tenant, for that server.")
+@click.option("--to-flow", metavar="FLOW", help="As --flow, for that server.")
 @click.option("--force", is_flag=True, help="Overwrite the file if it exists.")
 @click.option(
     "--from-csv", type=PATH, metavar="CSV", help="Write an account file for each row; FILE is their folder."

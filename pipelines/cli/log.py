@@ -151,5 +151,5 @@ log_format_option = click.option(
     type=click.Choice(["text", "json"]),
     expose_value=False,
     callback=_remember,
-    help="The form of the log file, or without one of the log on stderr.",
+    help="The form of the log file; without a log file, that of the log on stderr.",
 )

@@ -64,6 +64,9 @@ CONFIG is an account file or a folder of them. `archiver VERB --help` explains a
 """
 
 
+_CODES_OF_ALL = "`archiver --help` lists the exit codes."
+
+
 class _Verbs(click.Group):
     """Verbs are shown in the order of `VERBS`, not of the alphabet."""
 
@@ -97,14 +100,14 @@ def archiver(context: click.Context, show_version: bool, as_json: bool) -> None:
 #: All verbs in the order of the help, each with its line there. A verb is a function in a module of its name.
 VERBS: Mapping[str, str] = {
     "init": "Write a commented account file.",
-    "login": "Get and keep the tokens of accounts with OAuth2.",
+    "login": "Log in to accounts with OAuth2, and keep their tokens.",
     "check": "Log in and look at the server and the folders; changes nothing.",
-    "run": "Archive accounts; with a [destination] replay and compare them, too.",
-    "archive": "Archive only; nothing is replayed.",
+    "run": "Archive accounts; those with a [destination] are brought up to date there, too.",
+    "archive": "Archive accounts, and leave their destinations alone.",
     "replay": "Bring destinations up to date with the archives, without the sources.",
-    "status": "Show what the archives hold, and what is in quarantine.",
+    "status": "Show what the archives hold, what is missing, and how the last runs ended.",
     "report": "Show what the last run did: as text, or as a page for the browser.",
-    "search": "Find messages by sender, subject, date, size, flags.",
+    "search": "Find messages by sender, subject, date, size, flags, or by what they say.",
     "show": "Show one message: its header, its path, its parts, its exact bytes.",
     "restore": "Put messages back into a mailbox, each once.",
     "forget": "Erase messages from an archive, for good.",
@@ -113,11 +116,11 @@ VERBS: Mapping[str, str] = {
     "mark": "Say how far a migration is: frozen, cutover, or back.",
     "verify": "Check that every message is there, byte for byte; at the destination, too.",
     "repair": "Fetch again what is missing or damaged in the archive.",
-    "retry": "Try quarantined messages again, or accept their loss.",
+    "retry": "Try messages again that could not be fetched or sent, or accept their loss.",
     "export": "Export folders, of any date, as a Maildir, as mboxes or as single files.",
     "import": "Add mail that lies in files to an archive.",
     "gc": "List or delete what killed runs left in buckets.",
-    "rebuild": "Recreate a lost or damaged catalog.",
+    "rebuild": "Recreate the catalog of an archive, if it was lost or damaged.",
     "demo": "See everything work in a minute, without an account.",
 }
 
@@ -130,6 +133,7 @@ class _Verb(click.Command):
     ) -> click.Context:
         name = str(self.name)
         verb: click.Command = getattr(import_module(f"pipelines.cli.{name}"), f"{name}_" * iskeyword(name) or name)
+        verb.epilog = _CODES_OF_ALL
         return verb.make_context(info_name, args, parent, **extra)
 
 

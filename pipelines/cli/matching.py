@@ -47,9 +47,14 @@ _OTHERS = (
 
 _INSIDE = (
     click.option("--body", metavar="TEXT", help='Part of its text; needs [search] index = "text".'),
-    click.option("--attachment", metavar="NAME", help="Part of the name of an attachment; needs that, too."),
     click.option(
-        "--has", multiple=True, type=click.Choice(["attachment"]), help="Something is attached; needs that, too."
+        "--attachment", metavar="NAME", help='Part of the name of an attachment; needs [search] index = "text".'
+    ),
+    click.option(
+        "--has",
+        multiple=True,
+        type=click.Choice(["attachment"]),
+        help='Something is attached; needs [search] index = "text".',
     ),
 )
 

@@ -24,9 +24,12 @@ PATH = click.Path(readable=False, path_type=Path)
 
 
 class Integer(click.IntRange):
-    """An integer of a range. "two" is not one, and is no "integer range" either."""
+    """An integer of a range. "two" is not one, and is no "integer range" either. The range is told in words."""
 
     name = "integer"
+
+    def _describe_range(self) -> str:
+        return f"{self.min} or more" if self.max is None else f"{self.min} to {self.max}"
 
 
 class Duration(click.ParamType[float]):
@@ -52,14 +55,16 @@ workers_option = click.option(
     "--workers",
     metavar="N",
     type=Integer(min=1),
-    show_default="4, or fewer accounts",
-    help="How many accounts run at the same time.",
+    help="How many accounts run at the same time; by default 4.",
 )
 scheduler_url_option = click.option(
     "--scheduler-url", metavar="URL", help="Use this luigid instead of a local scheduler."
 )
 run_id_option = click.option(
-    "--run", "run_id", metavar="ID", help="Name the run; the same name again resumes it, or does nothing."
+    "--run",
+    "run_id",
+    metavar="ID",
+    help="Name the run; the same name again resumes it, or does nothing if it is complete.",
 )
 max_duration_option = click.option(
     "--max-duration",
@@ -124,7 +129,11 @@ def configs_argument(verb: _Function) -> _Function:
         "--only", multiple=True, metavar="GLOB", help='Only these accounts: "a*", or "wave1/*"; repeatable.'
     )
     @click.option(
-        "--except", "but", multiple=True, metavar="GLOB", help="Not these accounts, given alike; repeatable."
+        "--except",
+        "but",
+        multiple=True,
+        metavar="GLOB",
+        help="All but these accounts, named in the same way; repeatable.",
     )
     @wraps(verb)
     def chosen(paths: Sequence[Path], only: Sequence[str], but: Sequence[str], **options: Any) -> Any:

@@ -42,7 +42,7 @@ _SHOWN = 50
 @configs_argument
 @click.option("--page", "page_alone", is_flag=True, help="Make report.html, and print only its path.")
 @click.option("--open", "open_page", is_flag=True, help="Make report.html, and open it in the browser.")
-@click.option("--run", "run_id", metavar="ID", show_default="the last one", help="Show the report of this run.")
+@click.option("--run", "run_id", metavar="ID", help="Show the report of this run; by default of the last one.")
 @json_option
 @click.option("--verbose", "-v", is_flag=True, help="List all folders, however many.")
 def report(

@@ -56,7 +56,7 @@ _ROLES = {"source": "the account's source", "destination": "the account's destin
 @as_of_option
 @click.option("--vanished", is_flag=True, help="Only what is gone from the mailbox: the default.")
 @click.option("--also-present", is_flag=True, help="Also what is still there, in another folder.")
-@click.option("--again", is_flag=True, help="Also what was restored before and is away again.")
+@click.option("--again", is_flag=True, help="Also what was restored before and has been moved or deleted since.")
 @click.option(
     "--to",
     metavar="WHERE",
@@ -64,7 +64,9 @@ _ROLES = {"source": "the account's source", "destination": "the account's destin
     show_default=True,
     help="The mailbox: source, destination, or the account file whose source it is.",
 )
-@click.option("--into", metavar="FOLDER", show_default=_INTO, help="Below this folder; {date} is today.")
+@click.option(
+    "--into", metavar="FOLDER", help="Below this folder; by default Restored/{date}, where {date} is today."
+)
 @click.option("--in-place", is_flag=True, help="Back into the folders that the messages were in.")
 @click.option("--yes", is_flag=True, help="Restore more than one message; without it they are only listed.")
 @click.option("--dry-run", is_flag=True, help="Only list what would be restored.")

@@ -61,7 +61,8 @@ def status(
     verbose: bool,
 ) -> int:
     """Show what the archives hold: each folder's balance (on server = stored + excluded + quarantined + forgotten),
-    the last run, and what is in quarantine and why. No server is contacted and nothing is changed.
+    the last run, and which messages are in quarantine: they could not be fetched, or the destination refused them,
+    and why. No server is contacted and nothing is changed.
 
     The exit code is that of the last run; it is 3 if that did not end or was stopped, or if something is missing
     from an archive or its destination. For several accounts the reasons are listed below the table.

@@ -166,7 +166,7 @@ sys.exit(repr({heavy!r} & set(sys.modules)) if {heavy!r} & set(sys.modules) else
         (["run", "--jsn", "x.toml"], "--json"),
         (["run", "no-such.toml"], "no-such.toml: no such file or folder"),
         (["run", "x.toml", "--run", "../x"], "--run: an ID has"),
-        (["run", "x.toml", "--workers", "0"], "0 is not in the range x>=1"),
+        (["run", "x.toml", "--workers", "0"], "0 is not in the range 1 or more"),
         (["run", "x.toml", "--workers", "two"], "'two' is not a valid integer"),
         (["export", "x.toml", "there"], "missing option '--to'. Choose from: maildir, mbox, eml"),
         (["export", "x.toml", "there", "--to", "pst"], "'pst' is not one of 'maildir', 'mbox', 'eml'"),
