@@ -5,10 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 
+from msgspec.structs import replace
+
 from archiver.catalog.port import CatalogMessages
+from archiver.catalog.pruning import BegunPrune
 from archiver.journal.recorder import BATCH_MESSAGES
-from archiver.mail.model import Marks
+from archiver.mail.model import Flags, Marks
 from archiver.mail.uidset import UidSet
+
+_DELETED: Flags = frozenset({"\\Deleted"})
+
+
+def without_our_marks(
+    seen: Iterable[Sequence[Marks]], begun: Mapping[int, BegunPrune]
+) -> Iterable[Sequence[Marks]]:
+    """The marks seen, without a \\Deleted that a prune has set and could not take away again: `begun` are messages
+    that it was about to remove. It is no wish of the user's, who may find it replayed otherwise."""
+    ours = {uid for uid, each in begun.items() if not each.marked}
+    if not ours:
+        return seen
+    return (
+        [replace(each, flags=each.flags - _DELETED) if each.uid in ours else each for each in some] for some in seen
+    )
 
 
 def changed_marks(

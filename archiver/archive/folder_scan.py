@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from archiver.archive.absence import Absence
-from archiver.archive.flag_changes import changed_marks
+from archiver.archive.flag_changes import changed_marks, without_our_marks
 from archiver.archive.openings import Prepared, first_request
 from archiver.archive.plan import (
     PROBED,
@@ -358,6 +358,7 @@ class FolderScanner(Struct):
             seen = self.source.flags(since=None if epoch.unlabelled and opened.labels else epoch.known_state)
         else:
             return
+        seen = without_our_marks(seen, self.catalog.prunes.begun(epoch.number))
         changed = changed_marks(self.catalog.messages, epoch.number, seen, held)
         if not changed:
             return

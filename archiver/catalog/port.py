@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from archiver.catalog.keeping import Keeping
+from archiver.catalog.pruning import Prunes
 from archiver.catalog.replicas import Replicas
 from archiver.facts.archive import ArchiveFact, Segment
 from archiver.facts.query import Found, Query, Unindexed
@@ -159,6 +160,10 @@ class Catalog(AppliedSegments, Protocol):
     @property
     def keeping(self) -> Keeping:
         """What must be kept, and what must not come back."""
+
+    @property
+    def prunes(self) -> Prunes:
+        """What we removed from the source."""
 
 
 class CatalogAccount(Protocol):

@@ -7,6 +7,7 @@ codec          facts as JSON lines, and back
 conversion     a value of a field in JSON, checked by the field's type
 records        small structs read back from JSON
 segment        facts as the octets of a journal segment, and back
+pruning        facts of messages that we remove from the source
 keeping        facts of what must be kept, and of what was forgotten
 replica        what is known about a destination: its folders, our replicas in them, what is still to be sent
 query          search queries and results

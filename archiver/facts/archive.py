@@ -46,6 +46,7 @@ from archiver.facts.keeping import (
     HoldFact,
     StateMarkedFact,
 )
+from archiver.facts.pruning import PrunedFact, PruningFact, UnprunedFact
 from archiver.mail.folder_names import is_directory
 from archiver.mail.model import Digest, Flags, Headers, Labels, Signed, StoredMessage
 
@@ -279,6 +280,9 @@ Fact = Union[  # noqa: UP007 - a runtime value, iterated below
     BlottedFact,
     BlotFact,
     ErasedFact,
+    PruningFact,
+    PrunedFact,
+    UnprunedFact,
 ]
 
 

@@ -25,6 +25,7 @@ from archiver.facts.keeping import (
     HoldFact,
     StateMarkedFact,
 )
+from archiver.facts.pruning import PrunedFact, PruningFact, UnprunedFact
 from archiver.mail.model import Digest
 
 FORMAT = "archiver-journal/2"
@@ -38,6 +39,9 @@ _OF_NEWER_FORMAT = (
     BlottedFact,
     BlotFact,
     ErasedFact,
+    PruningFact,
+    PrunedFact,
+    UnprunedFact,
 )
 RESTORE = "restore the journal from a backup"
 

@@ -189,6 +189,7 @@ def difference(catalog: Catalog, rebuilt: Catalog) -> str | None:
         ("the packs", lambda each: list(each.messages.packs())),
         ("what must be kept", lambda each: each.keeping.holds()),
         ("what was forgotten", lambda each: (each.keeping.forgets(), each.keeping.forgotten())),
+        ("what was pruned", lambda each: each.prunes.tally()),
     )
     for what, read in parts:
         if read(catalog) != read(rebuilt):

@@ -18,7 +18,8 @@ from archiver.mail.model import Frame, Headers
 from tests.contracts.catalog import AT, FIRST, INBOX, SEEN, apply, digest_of, stored
 from tests.contracts.replicas import ACCOUNT, HERE, THERE, copied
 
-_OF_FORGETTING = {"forget", "forgotten", "forgotten_place"}
+_OF_PRUNES = {"prune"}
+_OF_FORGETTING = {"forget", "forgotten", "forgotten_place", *_OF_PRUNES}
 _OF_MARKS = {"mark", *_OF_FORGETTING}
 _OF_HOLDS = {"hold", *_OF_MARKS}
 _OF_WATCHES = {"watch", *_OF_HOLDS}
@@ -45,6 +46,7 @@ LATER_TABLES = {
     13: _OF_HOLDS,
     14: _OF_MARKS,
     15: _OF_FORGETTING,
+    16: _OF_PRUNES,
 }
 """The tables that a catalog of a version does not have yet."""
 

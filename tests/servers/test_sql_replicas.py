@@ -15,6 +15,7 @@ from archiver.mail.model import Digest
 from tests.contracts.catalog import SEEN, following, stored
 from tests.contracts.keeping import KeepingContract
 from tests.contracts.pending import PendingContract
+from tests.contracts.prunes import PrunesContract
 from tests.contracts.replicas import ACCOUNT, ReplicasContract, SharingContract, copied, everything, refused
 from tests.contracts.restores import RestoresContract
 
@@ -109,3 +110,7 @@ def test_a_catalog_rebuilt_from_the_journal_is_the_same(
 
 class TestSqlKeeping(KeepingContract):
     """What must be kept is read from the same tables."""
+
+
+class TestSqlPrunes(PrunesContract):
+    """So is what was removed from the source."""

@@ -16,6 +16,7 @@ from archiver.catalog.sqlite.database import Database
 from archiver.catalog.sqlite.keeping import SqlKeeping
 from archiver.catalog.sqlite.messages import SqlMessages
 from archiver.catalog.sqlite.migrations import MIGRATIONS, Migration
+from archiver.catalog.sqlite.replica.pruned import SqlPrunes
 from archiver.catalog.sqlite.replica.replicas import SqlReplicas
 from archiver.catalog.sqlite.runs import SqlRunLedger
 from archiver.catalog.sqlite.search.bodies import BodyIndex
@@ -53,6 +54,7 @@ class SqlCatalog:
         self.ledger = SqlRunLedger(self._database)
         self.replicas = SqlReplicas(self._database)
         self.keeping = SqlKeeping(self._database)
+        self.prunes = SqlPrunes(self._database)
 
     def close(self) -> None:
         """Close the database; may be called twice."""

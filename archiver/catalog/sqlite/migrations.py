@@ -129,6 +129,11 @@ def _add_forgotten(connection: sqlite3.Connection) -> None:
     _create(connection, "forget", "forgotten", "forgotten_place")
 
 
+def _add_prunes(connection: sqlite3.Connection) -> None:
+    """Version 17: what we removed from the source."""
+    _create(connection, "prune")
+
+
 def _name(connection: sqlite3.Connection) -> None:
     """Give the catalog a name of its own: what is derived from it knows it by that."""
     connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('catalog', lower(hex(randomblob(16))))")
@@ -159,6 +164,7 @@ MIGRATIONS: Sequence[Migration] = (
     _add_holds,
     _add_marks,
     _add_forgotten,
+    _add_prunes,
 )
 """How version 1 becomes 2, 2 becomes 3, and so on. A new catalog is made from the tables above at once, so a
 migration has to leave an older one just like them."""

@@ -9,16 +9,22 @@ folder.gone_at      since when it has no mail at the source, because it is no lo
 epoch.source        the first row of `archive` that names its source, 0 if there is none; the same in
                     distinct_source.source
 numbering.uidnext   the next UID for a message that has a name at the source and no number; its names are in `name`
-restore_place.port  NULL for the account's own source, at any port restore_place.folder    below which folder
-messages go there; NULL: to the folders that they were in restore.at          when the message was asked for first,
-and last_at when last header.id           higher than all earlier ones, also when the row changes: so what is new is
-known by it address.port        NULL if it was not recorded: in journals from before 0.4.0 target.renaming     the
-name that it is about to get; NULL: it keeps its name target.compared_... the newest `compared`: its status, with
-HIGHESTMODSEQ as `modseq`; NULL: not known rights.entries      a list of [identifier, rights]; NULL: this user may
-not read them, and `mine` is its own annotations.folder  0: those of the server granted             at a
-destination: rights as `granted` has them, and what it refused to give copy.accepted_at    when the user accepted it
-as the destination shows it forget.erased_at    when the octets were gone; NULL: something is left to be done.
-`kept` has what could not be removed forgotten_place.gone_at when the source no longer had it; NULL: it has
+restore_place.port  NULL for the account's own source, at any port
+restore_place.folder    below which folder messages go there; NULL: to the folders that they were in
+restore.at          when the message was asked for first, and last_at when last
+header.id           higher than all earlier ones, also when the row changes: so what is new is known by it
+address.port        NULL if it was not recorded: in journals from before 0.4.0
+target.renaming     the name that it is about to get; NULL: it keeps its name
+target.compared_... the newest `compared`: its status, with HIGHESTMODSEQ as `modseq`; NULL: not known
+rights.entries      a list of [identifier, rights]; NULL: this user may not read them, and `mine` is its own
+annotations.folder  0: those of the server
+granted             at a destination: rights as `granted` has them, and what it refused to give
+prune.pruned_at     when we had removed it from the source; NULL: it is not known whether we did
+prune.listed        it is in a list of what was removed
+copy.accepted_at    when the user accepted it as the destination shows it
+forget.erased_at    when the octets were gone; NULL: something is left to be done. `kept` has what could not be
+                    removed
+forgotten_place.gone_at when the source no longer had it; NULL: it has
 copy.labels         those that the destination showed when `source_labels`, the archive's, were last replayed there,
                     and `lost_labels` those that it does not keep; NULL: never replayed
 copy.compared       true: compared since the newest `copied`, and as recorded; NULL: not compared
@@ -439,6 +445,19 @@ CREATE TABLE forgotten_place (
     FOREIGN KEY(epoch) REFERENCES epoch (number)
 ) WITHOUT ROWID;
 CREATE INDEX ix_forgotten_place_digest ON forgotten_place (digest);
+CREATE TABLE prune (
+    epoch BIGINT NOT NULL,
+    uid BIGINT NOT NULL,
+    marked BOOLEAN NOT NULL,
+    "by" TEXT NOT NULL,
+    run TEXT NOT NULL,
+    at TEXT NOT NULL,
+    pruned_at TEXT,
+    listed BOOLEAN NOT NULL,
+    PRIMARY KEY (epoch, uid)
+) WITHOUT ROWID;
+CREATE INDEX ix_prune_begun ON prune (epoch) WHERE pruned_at IS NULL;
+CREATE INDEX ix_prune_unlisted ON prune (epoch) WHERE pruned_at IS NOT NULL AND NOT listed;
 CREATE TABLE run (
     run TEXT NOT NULL,
     started TEXT NOT NULL,

@@ -28,7 +28,12 @@ SELECT epoch, count(DISTINCT uid) FROM (
     UNION ALL SELECT epoch, uid FROM label_change WHERE run = :run
 ) GROUP BY epoch
 """
-_VANISHED = "SELECT epoch, count(DISTINCT uid) FROM presence_change WHERE run = :run AND NOT present GROUP BY epoch"
+# NOTE: what we removed from the source did not vanish.
+_VANISHED = """
+SELECT epoch, count(DISTINCT uid) FROM presence_change AS its WHERE run = :run AND NOT present
+AND NOT EXISTS (SELECT 1 FROM prune WHERE prune.epoch = its.epoch AND prune.uid = its.uid)
+GROUP BY epoch
+"""
 _NEWEST_PASSES = """
 SELECT pass.epoch, pass.on_server, pass.excluded, pass.error, pass.shown, :run IS NULL
 FROM pass JOIN (SELECT epoch, max(segment) AS segment FROM pass GROUP BY epoch) AS newest

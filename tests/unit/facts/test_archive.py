@@ -149,6 +149,8 @@ def test_every_kind_of_fact_has_its_own_name() -> None:
         "numbered",
         "packed",
         "pass",
+        "pruned",
+        "pruning",
         "quarantined",
         "reached",
         "reflagged",
@@ -167,6 +169,7 @@ def test_every_kind_of_fact_has_its_own_name() -> None:
         "target",
         "target_state",
         "twin",
+        "unpruned",
         "unsent",
         "vanished",
     ]

@@ -6,6 +6,7 @@ replica         facts about what a destination holds
 destinations    facts of the destinations themselves
 access          facts of access rights and annotations
 keeping         facts of what must be kept, and of what was forgotten
+pruning         facts of what we remove from the source
 tries           how failures of one message add up
 statements      how a row is inserted or updated, and values as the tables hold them
 """

@@ -15,6 +15,7 @@ from archiver.catalog.sqlite.apply.access import ACCESS_HANDLERS
 from archiver.catalog.sqlite.apply.destinations import DESTINATION_HANDLERS
 from archiver.catalog.sqlite.apply.keeping import KEEPING_HANDLERS
 from archiver.catalog.sqlite.apply.messages import MESSAGE_HANDLERS
+from archiver.catalog.sqlite.apply.pruning import PRUNING_HANDLERS
 from archiver.catalog.sqlite.apply.replica import COPY_HANDLERS
 from archiver.catalog.sqlite.apply.statements import flags_to_text, insert, text, upsert
 from archiver.catalog.sqlite.reading import CURRENT_SOURCE
@@ -203,4 +204,5 @@ _HANDLERS: Mapping[type[Fact], Callable[[sqlite3.Connection, Segment, Sequence[A
     **COPY_HANDLERS,
     **ACCESS_HANDLERS,
     **KEEPING_HANDLERS,
+    **PRUNING_HANDLERS,
 }

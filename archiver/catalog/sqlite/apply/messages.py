@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
+from archiver.catalog.sqlite.apply.pruning import BACK, PRUNED_IF_BEGUN
 from archiver.catalog.sqlite.apply.statements import flags_to_text, text, upsert
 from archiver.catalog.sqlite.apply.tries import failed_again
 from archiver.facts.archive import (
@@ -56,6 +57,9 @@ def _stored(connection: sqlite3.Connection, segment: Segment, facts: Sequence[St
     connection.executemany(_RECORD_RETURN, events)
     connection.executemany(_UPSERT_MESSAGE, [_row(segment.run, fact) for fact in facts])
     connection.executemany(_UNQUARANTINE, events)
+    connection.executemany(
+        BACK, [event for event, fact in zip(events, facts, strict=True) if fact.matched == "returned"]
+    )
     _set_headers(connection, [(fact.message.digest, fact.headers) for fact in facts if fact.headers is not None])
 
 
@@ -161,6 +165,7 @@ def _vanished(connection: sqlite3.Connection, segment: Segment, facts: Sequence[
         connection.executemany(_RECORD_VANISHING, rows)
         connection.executemany(_SET_VANISHED, rows)
         connection.executemany(_SET_FORGOTTEN_GONE, rows)
+        connection.executemany(PRUNED_IF_BEGUN, rows)
 
 
 _UPSERT_QUARANTINE = upsert(

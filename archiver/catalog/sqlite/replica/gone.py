@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 
 from archiver.catalog.sqlite.reading import MESSAGES, any_of, json_list
+from archiver.catalog.sqlite.replica.pruned import IS_PRUNED
 from archiver.catalog.sqlite.replica.queries import OF_MESSAGE, REPLICAS
 from archiver.facts.replica import Moved
 from archiver.mail.window import WINDOWS
@@ -27,6 +28,8 @@ def gone_from_source(*, twice: bool) -> str:
     """Our replicas in the folder `target` whose message vanished, or whose source folder, one of `gone`, did;
     `twice`: two complete archive steps saw that.
 
+    Messages that we removed are not among them: their replicas stay, also if their folder is gone later.
+
     NOTE: not if the folder shows a number of messages at which providers cut off: what earlier versions took for
     deleted there may only be hidden.
     """
@@ -34,7 +37,7 @@ def gone_from_source(*, twice: bool) -> str:
     if twice:
         vanished += f" AND {_seen_twice('message.vanished_at', 'message.vanished_run')} AND NOT {_IS_CUT}"
         with_its_folder += f" AND {_seen_twice('folder.gone_at', 'folder.gone_run')}"
-    is_gone = f"({vanished} OR {with_its_folder})"
+    is_gone = f"({vanished} OR {with_its_folder}) AND NOT {IS_PRUNED}"
     return f"{REPLICAS} WHERE copy.target = :target AND {_OURS} AND epoch.ended_at IS NULL AND {is_gone}"
 
 

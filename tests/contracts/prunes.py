@@ -1,0 +1,60 @@
+"""The contract of what a catalog knows of messages that were removed from the source. An adapter's test gives the
+fixture `catalog`, new and empty."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from archiver.catalog.port import Catalog
+from archiver.catalog.pruning import BegunPrune, Pruned
+from archiver.facts.archive import VanishedFact
+from archiver.facts.pruning import PrunedFact, PruningFact, UnprunedFact
+from tests.contracts.catalog import AT, FIRST, INBOX, LATER, apply, stored
+
+
+class PrunesContract:
+    def test_what_was_begun_is_open_until_its_outcome_is_known(self, catalog: Catalog) -> None:
+        apply(catalog, INBOX, FIRST, *map(stored, (1, 2, 3, 4)))
+        assert catalog.prunes.tally() == Pruned(0, None, 0)
+        apply(catalog, PruningFact(1, (1, 2, 3), (2,), "root@here", AT))
+        assert catalog.prunes.begun(1) == {
+            1: BegunPrune(AT, False),
+            2: BegunPrune(AT, True),
+            3: BegunPrune(AT, False),
+        }
+        assert set(catalog.prunes.unsettled()) == {1}
+
+        apply(catalog, PrunedFact(1, (1,), LATER))
+        apply(catalog, UnprunedFact(1, (3,), LATER))
+        assert list(catalog.prunes.begun(1)) == [2]
+        assert list(catalog.prunes.done(1)) == [1]
+        assert catalog.prunes.unlisted() == {}
+        assert catalog.prunes.tally() == Pruned(1, LATER, 1)
+
+    def test_what_was_begun_and_vanished_was_removed_by_us(self, catalog: Catalog) -> None:
+        """And counts as no change of the source's, and is in no list yet."""
+        apply(catalog, INBOX, FIRST, *map(stored, (1, 2)))
+        apply(catalog, PruningFact(1, (1,), (), "root@here", AT))
+        apply(catalog, VanishedFact(1, (1, 2), LATER), run="R2")
+        assert list(catalog.prunes.done(1)) == [1]
+        assert catalog.prunes.unlisted() == {1: {1}}
+        assert catalog.account.tallies("R2")[0].vanished == 1
+        apply(catalog, PrunedFact(1, (1,), "2026-12-24T00:00:00Z"))
+        assert (catalog.prunes.unlisted(), catalog.prunes.tally()) == ({}, Pruned(1, LATER, 0))
+
+    def test_begun_twice_it_ends_once(self, catalog: Catalog) -> None:
+        apply(catalog, INBOX, FIRST, stored(1))
+        for at in (AT, LATER):
+            apply(catalog, PruningFact(1, (1,), (), "root@here", at))
+        assert catalog.prunes.begun(1) == {1: BegunPrune(LATER, False)}
+        apply(catalog, PrunedFact(1, (1,), LATER), UnprunedFact(1, (1,), LATER))
+        assert list(catalog.prunes.done(1)) == [1]
+
+    def test_a_message_that_is_there_again_is_none_of_ours(self, catalog: Catalog) -> None:
+        apply(catalog, INBOX, FIRST, stored(1))
+        apply(catalog, PruningFact(1, (1,), (), "root@here", AT), PrunedFact(1, (1,), AT))
+        apply(catalog, VanishedFact(1, (1,), LATER))
+        apply(catalog, replace(stored(1), matched="returned"))
+        assert not catalog.prunes.done(1)
+        apply(catalog, VanishedFact(1, (1,), LATER), run="R3")
+        assert catalog.account.tallies("R3")[0].vanished == 1
