@@ -16,7 +16,8 @@ replay        bring the destination up to date with the archive, and compare the
 meeting       whether source and destination are the mailboxes they were
 restore       messages that somebody asks for go back to a mailbox
 export        a writer, into a directory of its own
-upkeep        where lost octets may still be; garbage collection in a bucket; messages that are forgotten
+upkeep        where lost octets may still be; garbage collection in a bucket; messages that are forgotten, or
+              removed from the source
 
 Other accounts:
 

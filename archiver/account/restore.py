@@ -1,6 +1,6 @@
 """Messages that somebody asks for go back to a mailbox: the account's source, its destination, or another's source.
 
-This is the only place from which a source is written to.
+A source is written to from here, and by `prune` (`archiver.account.upkeep.pruning`).
 """
 
 from __future__ import annotations

@@ -152,7 +152,7 @@ class ImapDestination:
         self._session.required(reply, FolderNotFound)
         self._held = self._session.exists
         if not readonly and _READ_ONLY.match(reply.text):
-            raise PermissionDenied("the destination opens it read-only", where=self._session.where)
+            raise PermissionDenied("the server opens it read-only", where=self._session.where)
         return self._opened(reply)
 
     def _selected(self, raw: bytes, *, readonly: bool) -> Reply:

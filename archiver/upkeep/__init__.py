@@ -3,6 +3,9 @@
 verify            every message has its octets, every digest matches, the journal is complete
 repair            missing or damaged messages are fetched again and put in their place
 repair_sources    where lost octets may still exist: other copies, the source, the destination
+prune             messages that the archive has are removed from the source
+prune_plan        which of them may be, and how many
+pruned_list       the list of what was removed
 gc                objects that no segment ever named
 index_headers     headers of messages that were archived before headers were stored
 index_contents    what messages say, read for searches

@@ -24,5 +24,6 @@ status  report                             what archives hold, what a run did
 search  show  restore  export  import      messages found, shown, given back, taken out, added
 hold  release  forget                      messages that nothing may take away, and those that must not come back
 mark                                       how far a migration is
+prune                                      messages removed from the source
 verify  repair  gc  rebuild                archives proved, repaired, cleaned up, indexed again
 """

@@ -114,6 +114,7 @@ VERBS: Mapping[str, str] = {
     "hold": "Forbid that messages are forgotten or pruned.",
     "release": "End a hold.",
     "mark": "Say how far a migration is: frozen, cutover, or back.",
+    "prune": "Remove from the source what the archive has, by age.",
     "verify": "Check that every message is there, byte for byte; at the destination, too.",
     "repair": "Fetch again what is missing or damaged in the archive.",
     "retry": "Try messages again that could not be fetched or sent, or accept their loss.",

@@ -145,6 +145,7 @@ def _held(archive: Archive) -> AccountOutcome[Fields]:
         "restored": [_restored(each) for each in restored],
         "forgotten": [_forgotten(each) for each in catalog.keeping.forgets()],
         "holds": [hold_to_record(each) for each in active_holds(catalog.keeping)],
+        "pruned": to_builtins(catalog.prunes.tally()),
         "runs": [
             dict(zip(("run", "started", "finished", "status", "exit_code"), row, strict=True))
             | (_why(archive, row[0]) if row is runs[-1] and row[3] != "complete" else _NOTHING_WRONG)
@@ -362,6 +363,8 @@ def _show(result: Fields, terminal: Terminal, *, runs: bool) -> None:
         out.say(*_forgotten_words(result["forgotten"]))
     for each in result["holds"]:
         out.say(f"hold {each['number']}: {hold_words(each)}", "yellow")
+    if words := _pruned_words(result["pruned"]):
+        out.say(words)
     if result["runs"]:
         last = result["runs"][0]
         out.say(f"last run {_last_run(last)}")
@@ -388,6 +391,17 @@ _WORDS_RESTORED = {
     "refused": "refused",
     "waiting": "not sent yet: give the same `archiver restore` again",
 }
+
+
+def _pruned_words(pruned: Fields) -> str:
+    """What was removed from the source, in one line; "" if nothing was."""
+    words = []
+    if pruned["messages"]:
+        many, last = counted(pruned["messages"], "message"), pruned["last"][:10]
+        words.append(f"pruned from the source: {many}, last on {last}")
+    if pruned["unknown"]:
+        words.append(f"of {counted(pruned['unknown'], 'message')} it is not known: the next prune finds out")
+    return "; ".join(words)
 
 
 def _restored_words(each: Fields) -> str:

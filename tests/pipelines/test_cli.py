@@ -37,6 +37,7 @@ VERBS = (
         "hold",
         "release",
         "mark",
+        "prune",
         "verify",
         "repair",
         "retry",

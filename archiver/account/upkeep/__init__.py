@@ -2,5 +2,6 @@
 
 mending      repair, from wherever lost octets may still be, and garbage collection in a bucket
 forgetting   messages that are forgotten, here and at the destination
+pruning      messages that the archive has are removed from the source
 retention    the rule by which messages are forgotten
 """
