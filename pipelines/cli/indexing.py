@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from pipelines.cli.terminal import Terminal
 
 INDEX = "index"
+_BEHIND = 10  # nice
 _NEXT = "`archiver search --index` or the next run reads them"
 
 
@@ -50,7 +53,8 @@ def read_contents(archive: Archive, emit: Emit, most: int | None = None) -> Read
         return Reading(missing=missing, why=_NEXT)
     emit(Began(INDEX))
     try:
-        done = index_contents(contents, archive.store, archive.storage.prefetch, STOP.control(emit))
+        with behind_others() if most is None else nullcontext():
+            done = index_contents(contents, archive.store, archive.storage.prefetch, STOP.control(emit))
     except Interrupted:
         raise
     except ArchiverError as error:
@@ -62,6 +66,18 @@ def read_contents(archive: Archive, emit: Emit, most: int | None = None) -> Read
     left = contents.count_missing()
     why = "they cannot be read; `archiver verify` lists what is wrong" if done.unreadable else _NEXT
     return Reading(done.messages - done.unreadable, done.cut, left, why if left else "")
+
+
+@contextmanager
+def behind_others() -> Iterator[None]:
+    """What this thread does has to wait for other work of the machine, such as the next run."""
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, max(before, _BEHIND))
+        yield
+    finally:
+        with suppress(OSError):  # only root may go back; for others the command is nearly over
+            os.setpriority(os.PRIO_PROCESS, 0, before)
 
 
 def read_after_run(accounts: Sequence[Settings], terminal: Terminal) -> None:

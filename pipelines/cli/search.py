@@ -81,8 +81,7 @@ def search(configs: Chosen, vanished: bool, limit: int, index: bool, as_json: bo
     indexed yet are skipped and counted.
 
     In an archive of more than 5,000 messages, an index of these texts (`search.sqlite`) makes searches fast. They
-    make it and keep it up to date; it may be removed. Texts of one or two characters are compared with the newest
-    headers first, and with all of them if too few match.
+    make it and keep it up to date; it may be removed.
 
     The exit code is 0 even if nothing is found; scripts can use --json, which lists what was found.
 

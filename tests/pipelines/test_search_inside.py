@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from archiver.errors import Interrupted
-from pipelines.cli import search
+from pipelines.cli import indexing, search
 from pipelines.cli.main import invoke
 from pipelines.stop import STOP
 from tests.accounts import account_file, archive_of, archive_state
@@ -114,6 +115,21 @@ def test_without_the_index_it_says_how_to_get_it(
     assert archive_state(archive_of(config)) == before
     assert archiver("verify", config, "--offline")[0] == 0
     assert [each for each, _ in hits(archiver, config, "--body", "treffen")] == ["INBOX/1"]
+
+
+def test_what_is_read_after_a_run_waits_for_other_work(
+    archiver: Archiver, dovecot: Dovecot, mailbox: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = account_file(tmp_path, dovecot, mailbox, search__index="text")
+    seen, read, before = [], indexing.index_contents, os.getpriority(os.PRIO_PROCESS, 0)
+
+    def noted(*arguments: Any) -> Any:
+        seen.append(os.getpriority(os.PRIO_PROCESS, 0))
+        return read(*arguments)
+
+    monkeypatch.setattr(indexing, "index_contents", noted)
+    assert archiver("run", config)[0] == 0
+    assert (seen, os.getpriority(os.PRIO_PROCESS, 0)) == ([max(before, 10)], before)
 
 
 def test_a_run_that_is_stopped_while_it_reads_has_ended_well(

@@ -2,6 +2,7 @@
 
 messages    the index that searches use
 finding     a search as a statement
+parts       what an index of every three characters is asked for
 texts       which headers may hold a text: a file of its own
 inside      a search in texts and names of attachments
 bodies      these texts and names, and which of them may hold a text: another file

@@ -8,6 +8,7 @@ to make it again, all messages are read.
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import unicodedata
@@ -20,6 +21,7 @@ import zstandard
 from msgspec import Struct
 
 from archiver.catalog.sqlite.search.file import DAMAGED, connected
+from archiver.catalog.sqlite.search.parts import END, asked_of
 from archiver.catalog.sqlite.search.texts import Covered
 from archiver.errors import ArchiveNotWritable, Locked
 from archiver.mail.headers import folded
@@ -34,20 +36,22 @@ _MAKE = {
     "document": "CREATE TABLE document (id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, "
     "attached INTEGER NOT NULL, cut INTEGER NOT NULL, lowered INTEGER NOT NULL, names TEXT NOT NULL, "
     "body BLOB NOT NULL)",
-    "attached": "CREATE INDEX attached ON document (id) WHERE attached",
+    "newest": "CREATE TABLE newest (id INTEGER PRIMARY KEY, arrived BIGINT NOT NULL, attached INTEGER NOT NULL)",
+    "by_arrival": "CREATE INDEX by_arrival ON newest (arrived DESC, id DESC)",
+    "attached": "CREATE INDEX attached ON newest (arrived DESC, id DESC) WHERE attached",
     "unread": "CREATE TABLE unread (digest BLOB PRIMARY KEY) WITHOUT ROWID",
     "covered": "CREATE TABLE covered (catalog TEXT, segment BIGINT, digest TEXT, header BIGINT, unicode TEXT)",
 }
 _MADE = f"SELECT name, sql FROM sqlite_master WHERE name IN ({', '.join(map(repr, _MAKE))})"
-_VOCABULARY = "CREATE VIRTUAL TABLE temp.vocabulary USING fts5vocab(main, texts, row)"
-_LENGTH = 3  # of what is indexed
-_ASKED = 64  # of these for one text; more would hardly leave out more messages
-_BEGINNINGS = 2000  # of those that begin with a shorter text
-_END = "\n\n"  # so that each character of a text begins one of these
+_LATEST = 2**63 - 1
 _BUSY_SECONDS = 10
 _AT_ONCE = 1000
 _HASHED = 32 << 20  # octets of the index that are gathered in memory: fewer, larger pieces to be merged
 _CACHE = 32 << 10  # KiB
+
+
+#: Characters that become ASCII letters in lower case, in UTF-8: a dotted capital I and the Kelvin sign.
+_LOWERED_TO_ASCII = ("\u0130".encode(), "\u212a".encode())
 
 
 class Unusable(Exception):
@@ -64,19 +68,30 @@ class Unusable(Exception):
 
 
 class Document(Struct, frozen=True):
-    """The contents of a message, as they are in the index. `lowered`: the text in lower case is the `folded` one,
-    which takes ten times as long to make."""
+    """The contents of a message, as they are in the index: `octets` is the text in UTF-8. `lowered`: the text in
+    lower case is the `folded` one, which takes ten times as long to make."""
 
     id: int
+    digest: Digest
     attached: bool
     lowered: bool
     names: str
-    text: str
+    octets: bytes
+
+    @property
+    def text(self) -> str:
+        """The text as people read it."""
+        return self.octets.decode("utf-8", "replace")
 
     @property
     def folded(self) -> str:
         """The text as it is compared."""
         return self.text.lower() if self.lowered else folded(self.text)
+
+    def may_hold(self, text: bytes) -> bool:
+        """False if the folded text does not have this one, which is in ASCII: takes a tenth of the time."""
+        octets = self.octets.lower()
+        return not self.lowered or text in octets or any(each in octets for each in _LOWERED_TO_ASCII)
 
 
 class BodyIndex:
@@ -195,37 +210,29 @@ class Bodies:
 
     def asked(self, texts: Sequence[str]) -> str | None:
         """What of the index all of these texts (`folded`) need; "" if nothing there has it; None: the index cannot
-        tell, since too many of its entries begin with a short text."""
-        asked = [each for each in map(self._asked, texts) if each is not None]
-        if not asked:
-            return None
-        return " AND ".join(asked) if all(asked) else ""
+        tell."""
+        (last,) = self._rows("SELECT coalesce(max(id), 0) FROM newest")[0]
+        return asked_of(texts, self._rows, last)
 
-    def holding(self, asked: str, below: int, limit: int) -> Sequence[int]:
-        """The numbers of the messages that may hold what is `asked`, the highest `limit` that are lower than
-        `below`, descending."""
-        statement = "SELECT rowid FROM texts WHERE texts MATCH ? AND rowid < ? ORDER BY rowid DESC LIMIT ?"
-        return [number for (number,) in self._rows(statement, (asked, below, limit))] if asked else []
+    def holding(self, asked: str, limit: int) -> Sequence[int]:
+        """The numbers of messages that may hold what is `asked`, at most `limit`."""
+        statement = "SELECT rowid FROM texts WHERE texts MATCH ? LIMIT ?"
+        return [number for (number,) in self._rows(statement, (asked, limit))] if asked else []
 
-    def attached(self, below: int, limit: int) -> Sequence[int]:
-        """The numbers of messages with attachments, in the same way."""
-        statement = "SELECT id FROM document WHERE attached AND id < ? ORDER BY id DESC LIMIT ?"
-        return [number for (number,) in self._rows(statement, (below, limit))]
+    def newest(self, numbers: Sequence[int]) -> Sequence[tuple[int, int]]:
+        """These numbers with when their messages arrived, the newest first."""
+        statement = """
+            SELECT newest.id, newest.arrived FROM json_each(?) AS its CROSS JOIN newest ON newest.id = its.value
+            ORDER BY newest.arrived DESC, newest.id DESC
+            """
+        return self._rows(statement, (json.dumps(numbers),))
 
-    def _asked(self, text: str) -> str | None:
-        """What of the index a text needs; "" if nothing there has it, None if that is too much."""
-        if not text:
-            return None
-        if len(text) >= _LENGTH:
-            parts = dict.fromkeys(text[at : at + _LENGTH] for at in range(len(text) - _LENGTH + 1))
-            return "(" + " AND ".join(_quoted(each) for each in list(parts)[:_ASKED]) + ")"
-        self._rows("DROP TABLE IF EXISTS temp.vocabulary")
-        self._rows(_VOCABULARY)
-        statement = "SELECT term FROM temp.vocabulary WHERE term >= ? AND term < ? LIMIT ?"
-        rows = self._rows(statement, (text, text + "\U0010ffff", _BEGINNINGS + 1))
-        if len(rows) > _BEGINNINGS:
-            return None
-        return "(" + " OR ".join(_quoted(term) for (term,) in rows) + ")" if rows else ""
+    def all_newest(self, *, attached: bool, limit: int) -> Sequence[tuple[int, int]]:
+        """The same of the `limit` newest messages, or of those with attachments."""
+        where = "WHERE attached" if attached else ""
+        return self._rows(
+            f"SELECT id, arrived FROM newest {where} ORDER BY arrived DESC, id DESC LIMIT ?", (limit,)
+        )
 
     def digests(self, numbers: Sequence[int]) -> Sequence[Digest]:
         """The digests of the messages of these numbers."""
@@ -240,9 +247,10 @@ class Bodies:
 
     def documents(self, numbers: Sequence[int]) -> Iterator[Document]:
         """The contents of the messages of these numbers."""
-        statement = f"SELECT id, attached, lowered, names, body FROM document WHERE id IN ({_marks(len(numbers))})"
-        for number, attached, lowered, names, body in self._rows(statement, numbers):
-            yield Document(number, bool(attached), bool(lowered), names, self._text(body))
+        columns = "id, digest, attached, lowered, names, body"
+        statement = f"SELECT {columns} FROM document WHERE id IN ({_marks(len(numbers))})"
+        for number, digest, attached, lowered, names, body in self._rows(statement, numbers):
+            yield Document(number, Digest(digest.hex()), bool(attached), bool(lowered), names, self._unpacked(body))
 
     def count(self) -> int:
         """How many messages are in it."""
@@ -258,8 +266,11 @@ class Bodies:
         statement = "SELECT id, digest FROM document WHERE id > ? ORDER BY id LIMIT ?"
         return [(number, Digest(digest.hex())) for number, digest in self._rows(statement, (after, limit))]
 
-    def add(self, contents: Mapping[Digest, Contents | None], covered: Covered) -> None:
-        """Add messages, those up to `covered`; None: it could not be read. Durable on return."""
+    def add(
+        self, contents: Mapping[Digest, Contents | None], arrived: Mapping[Digest, int], covered: Covered
+    ) -> None:
+        """Add messages, those up to `covered`, with when they last `arrived` in a folder; None: it could not be
+        read. Durable on return."""
         with self._changing():
             for digest, each in contents.items():
                 key = bytes.fromhex(digest)
@@ -267,7 +278,7 @@ class Bodies:
                     self._connection.execute("INSERT OR IGNORE INTO unread VALUES (?)", (key,))
                     continue
                 self._connection.execute("DELETE FROM unread WHERE digest = ?", (key,))
-                self._add(key, each)
+                self._add(key, each, arrived.get(digest, _LATEST))
             self._cover(covered)
 
     def cover(self, covered: Covered) -> None:
@@ -283,10 +294,11 @@ class Bodies:
                 key = bytes.fromhex(digest)
                 self._connection.execute("DELETE FROM unread WHERE digest = ?", (key,))
                 for each in self.documents(list(self.numbers([digest]).values())):
-                    row = (each.id, each.folded + _END, folded(each.names) + _END)
+                    row = (each.id, each.folded + END, folded(each.names) + END)
                     statement = "INSERT INTO texts (texts, rowid, body, names) VALUES ('delete', ?, ?, ?)"
                     self._connection.execute(statement, row)
-                    self._connection.execute("DELETE FROM document WHERE id = ?", (each.id,))
+                    for table in ("document", "newest"):
+                        self._connection.execute(f"DELETE FROM {table} WHERE id = ?", (each.id,))
 
     def purge(self, digests: Sequence[Digest], header: int) -> None:
         """Remove messages so that no octet of them is left in the file, not even of words in the index."""
@@ -302,7 +314,7 @@ class Bodies:
         """Close the file; what was not added completely is not in it."""
         self._connection.close()
 
-    def _add(self, key: bytes, contents: Contents) -> None:
+    def _add(self, key: bytes, contents: Contents, arrived: int) -> None:
         names = "\n".join(name.replace("\n", " ") for name in contents.names)
         body, text = self._compressor.compress(contents.text.encode("utf-8")), folded(contents.text)
         added = self._connection.execute(
@@ -311,8 +323,10 @@ class Bodies:
             (key, contents.attached, contents.cut, text == contents.text.lower(), names, body),
         )
         if added.rowcount:
-            row = (added.lastrowid, text + _END, folded(names) + _END)
+            row = (added.lastrowid, text + END, folded(names) + END)
             self._connection.execute("INSERT INTO texts (rowid, body, names) VALUES (?, ?, ?)", row)
+            order = (added.lastrowid, arrived, contents.attached)
+            self._connection.execute("INSERT INTO newest (id, arrived, attached) VALUES (?, ?, ?)", order)
 
     def _cover(self, covered: Covered) -> None:
         self._connection.execute("DELETE FROM covered")
@@ -333,9 +347,9 @@ class Bodies:
             self._connection.rollback()
             raise
 
-    def _text(self, body: bytes) -> str:
+    def _unpacked(self, body: bytes) -> bytes:
         try:
-            return self._decompressor.decompress(body, max_output_size=TEXT_LENGTH * 4).decode("utf-8", "replace")
+            return self._decompressor.decompress(body, max_output_size=TEXT_LENGTH * 4)
         except zstandard.ZstdError as error:
             raise Unusable(str(error), is_damaged=True) from error
 
@@ -344,10 +358,6 @@ class Bodies:
             return self._connection.execute(statement, values).fetchall()
         except sqlite3.Error as error:
             raise Unusable.of(error) from error
-
-
-def _quoted(text: str) -> str:
-    return '"' + text.replace('"', '""') + '"'
 
 
 def _marks(count: int) -> str:

@@ -81,6 +81,7 @@ class Extending:
         self._database = database
         self._bodies = bodies
         self._next: Covered | None = None
+        self._arrived: dict[Digest, int] = {}
         self._is_begun = False
 
     def next(self, limit: int) -> Sequence[Placement]:
@@ -117,7 +118,7 @@ class Extending:
         """Add the messages that `next` returned; None: it could not be read, and is tried again the next time.
         Durable on return."""
         assert self._next is not None
-        self._bodies.add(contents, self._next)
+        self._bodies.add(contents, self._arrived, self._next)
 
     def discard(self, digests: Collection[Digest]) -> None:
         """Remove what these messages say; durable on return, fine if they are not there."""
@@ -136,7 +137,9 @@ class Extending:
 
     def _placements(self, digests: Sequence[Digest]) -> Sequence[Placement]:
         places: dict[Digest, Placement] = {}
+        self._arrived = {}
         for each in SqlMessages(self._database).candidates(digests=digests):
+            self._arrived[each.digest] = max(each.arrived, self._arrived.get(each.digest, each.arrived))
             if each.digest not in places or (each.present and not places[each.digest].present):
                 places[each.digest] = each
         return [places[digest] for digest in digests if digest in places]

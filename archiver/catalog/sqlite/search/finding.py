@@ -116,10 +116,11 @@ def finding(query: Query, among: Among) -> tuple[str, Sequence[Any]]:
 
 
 def choosing(query: Query, among: Among) -> tuple[str, Sequence[Any]]:
-    """The same for their epoch, UID and digest alone, without the limit and without what is inside of them."""
+    """The same for their epoch, UID, digest and arrival alone, without the limit and without what is inside of
+    them."""
     conditions, values = zip(*among.limits(), *_conditions(query, among), strict=True)
     statement = f"""
-        SELECT message.epoch, message.uid, message.digest FROM {among.tables}
+        SELECT message.epoch, message.uid, message.digest, message.arrived FROM {among.tables}
         WHERE {" AND ".join(conditions)} ORDER BY {_NEWEST}
         """
     return statement, [value for each in values for value in each]

@@ -1,19 +1,19 @@
 """A search in the texts of messages and in the names of their attachments.
 
-The index names messages that may match. If they are few, these are read, the newest first; if they are many, or the
-index cannot tell, all messages are gone through from the newest on, until enough are found. Each message that is
-found was compared with its text, whatever named it. A text of one or two characters is looked for in the newest
-messages first, because it mostly is in many; then the index is asked for all of its entries that begin with it.
+The index names messages that may match. They are compared from the newest on, until enough are found: each message
+that is found was compared with its text, whatever named it. If the index names very many, the newest messages are
+compared first, whether it names them or not, because most searches of that kind find enough there. If the query
+asks for more than what is inside, and the index names very many, those that meet the rest are gone through instead.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
+from typing import NamedTuple
 
-from msgspec import Struct, field
+from msgspec import Struct
 from msgspec.structs import replace
 
 from archiver.catalog.sqlite.reading import FlagSets
@@ -27,19 +27,19 @@ from archiver.catalog.sqlite.search.finding import (
     found_of,
     showing,
 )
+from archiver.catalog.sqlite.search.parts import LENGTH
 from archiver.facts.query import Found, Query
 from archiver.facts.replica import MessageKey
 from archiver.mail.headers import folded
 from archiver.mail.model import Digest
 from archiver.mail.parts.contents import one_line
 
-_FEW = 10_000  # so many are looked up by their digests, and compared
-_MANY = 50_000  # so many are named by the index at a time, when all messages are gone through
-_SHORT = 3
-_FIRST = 500  # so many are gone through for a short text, before the index is asked
+_MANY = 50_000  # so many are compared in their order, if need be
+_FIRST = 4000  # so many of the newest are compared before the index is asked for more than that
 _AT_ONCE = 100
+_MOST_AT_ONCE = 800
 _BEFORE, _AFTER = 24, 80  # characters of a snippet
-_EARLIEST, _HIGHEST = -(2**63), 2**63 - 1
+_EARLIEST = -(2**63)
 
 
 class _Wanted(Struct, frozen=True):
@@ -61,32 +61,11 @@ class _Wanted(Struct, frozen=True):
             return None
         if self.body is None:
             return ", ".join(each for each in document.names.split("\n") if (self.name or "") in folded(each))
+        if self.body.isascii() and not document.may_hold(self.body.encode("ascii")):
+            return None
         within = document.folded
         at = within.find(self.body)
         return None if at < 0 else _snippet(document.text, within, at, len(self.body))
-
-
-class _Candidates(Struct):
-    """The messages that may match, by their numbers, read from the highest on as far as they are asked for.
-    `holding` gives the next ones below a number; None: all may."""
-
-    holding: Callable[[int, int], Sequence[int]] | None = None
-    numbers: set[int] = field(default_factory=set)
-    floor: int = _HIGHEST
-
-    def all_if_few(self) -> Sequence[int] | None:
-        """All of them, if they are few."""
-        if self.holding is None or len(found := self.holding(_HIGHEST, _FEW + 1)) > _FEW:
-            return None
-        return found
-
-    def may_be(self, number: int) -> bool:
-        """Whether the message of that number is one of them."""
-        while self.holding is not None and number < self.floor:
-            more = self.holding(self.floor, _MANY)
-            self.numbers.update(more)
-            self.floor = more[-1] if len(more) == _MANY else 0
-        return self.holding is None or number in self.numbers
 
 
 def find_inside(
@@ -102,6 +81,14 @@ def find_inside(
     return search.shown(search.chosen(few))
 
 
+class _Match(NamedTuple):
+    """A place of a message that matches, and where it does; the newest one is the lowest."""
+
+    order: tuple[int, int, int]
+    key: MessageKey
+    where: str
+
+
 class _Search(Struct):
     connection: sqlite3.Connection
     query: Query
@@ -110,51 +97,96 @@ class _Search(Struct):
 
     def chosen(self, few: WithHeaders | None) -> Mapping[MessageKey, str]:
         """The first messages that match, and where they do."""
-        if few is not None:
-            return self._first(few, _Candidates())
-        texts = self.wanted.texts
-        if texts and all(len(each) < _SHORT for each in texts):
-            found = self._first(Newest(_EARLIEST), _Candidates(), _FIRST)
+        if few is None and self.wanted.texts and all(len(each) < LENGTH for each in self.wanted.texts):
+            # It mostly is in many messages, and the index takes its time to name them.
+            found = self._newest_matches()
             if len(found) >= self.query.limit:
-                return found
-        candidates = self._candidates()
-        if (numbers := candidates.all_if_few()) is not None:
-            return self._first(WithDigests(self.bodies.digests(numbers)), _Candidates())
-        return self._first(Newest(_EARLIEST), candidates)
+                return self._where(found)
+        asked = self.bodies.asked(self.wanted.texts) if self.wanted.texts else None
+        named = None if asked is None else self.bodies.holding(asked, _MANY + 1)
+        is_few = named is not None and len(named) <= _MANY
+        if few is not None:
+            return self._where(self._first(few, set(named) if named is not None and is_few else None))
+        if named is not None and is_few:
+            return self._where(self._compared(self.bodies.newest(named)))
+        if asked is None:
+            return self._where(self._newest_matches(-1))
+        found = self._newest_matches()
+        if len(found) >= self.query.limit:
+            return self._where(found)
+        all_named = self.bodies.holding(asked, -1)
+        if self._asks_for_more():
+            return self._where(self._first(Newest(_EARLIEST), set(all_named)))
+        return self._where(self._compared(self.bodies.newest(all_named)))
 
-    def _candidates(self) -> _Candidates:
-        if not self.wanted.texts:
-            return _Candidates(self.bodies.attached if self.wanted.attached else None)
-        asked = self.bodies.asked(self.wanted.texts)
-        return _Candidates(None if asked is None else partial(self.bodies.holding, asked))
+    def _newest_matches(self, most: int | None = None) -> Sequence[_Match]:
+        """The matches among the newest messages; -1: among all."""
+        most = _FIRST if most is None else most
+        if self._asks_for_more():
+            return self._first(Newest(_EARLIEST), None, most=None if most < 0 else most)
+        return self._compared(self.bodies.all_newest(attached=self.wanted.attached, limit=most))
 
-    def _first(self, among: Among, candidates: _Candidates, most: int | None = None) -> Mapping[MessageKey, str]:
-        """The first ones that match, of the first `most`."""
-        found: dict[MessageKey, str] = {}
-        rows = islice(self.connection.execute(*choosing(self.query, among)), most)
-        while batch := list(islice(rows, _AT_ONCE)):
-            places = dict(self._matching({digest for *_, digest in batch}, candidates))
-            for epoch, uid, digest in batch:
-                if digest in places:
-                    found[epoch, uid] = places[digest]
-                    if len(found) == self.query.limit:
-                        return found
+    def _asks_for_more(self) -> bool:
+        """Whether something is asked for that only the catalog knows."""
+        asked = Query(body=self.query.body, attachment=self.query.attachment, attached=self.query.attached)
+        return replace(self.query, limit=asked.limit, vanished=False) != asked
+
+    def _where(self, found: Sequence[_Match]) -> Mapping[MessageKey, str]:
+        return {each.key: each.where for each in sorted(found)[: self.query.limit]}
+
+    def _compared(self, numbers: Sequence[tuple[int, int]]) -> Sequence[_Match]:
+        """The matches among these messages, the newest first, as far as they are needed. A message may be in
+        several folders, and may have arrived earlier there; so it is not over when there are enough, but when no
+        other one can be newer."""
+        found: list[_Match] = []
+        start, size = 0, _AT_ONCE
+        while start < len(numbers):
+            batch = numbers[start : start + size]
+            start += size
+            size = min(2 * size, _MOST_AT_ONCE)
+            documents = self.bodies.documents([number for number, _ in batch])
+            matching = {
+                each.digest: where for each in documents if (where := self.wanted.found_in(each)) is not None
+            }
+            if matching:
+                found += self._places(WithDigests(list(matching)), matching)
+            if start < len(numbers) and len(found) >= self.query.limit:
+                newest_left = numbers[start][1]
+                if sum(-each.order[0] >= newest_left for each in found) >= self.query.limit:
+                    break
         return found
 
-    def _matching(self, digests: set[Digest], candidates: _Candidates) -> Iterator[tuple[Digest, str]]:
-        numbers = {
-            number: digest
-            for digest, number in self.bodies.numbers(list(digests)).items()
-            if candidates.may_be(number)
-        }
-        for document in self.bodies.documents(list(numbers)):
-            if (place := self.wanted.found_in(document)) is not None:
-                yield numbers[document.id], place
+    def _first(self, among: Among, numbers: set[int] | None, most: int | None = None) -> Sequence[_Match]:
+        """The first matches among these messages, and among those of these `numbers`; of the first `most`."""
+        found: list[_Match] = []
+        rows = islice(self.connection.execute(*choosing(self.query, among)), most)
+        while batch := list(islice(rows, _AT_ONCE)):
+            known = self.bodies.numbers(list({digest for _, _, digest, _ in batch}))
+            asked = [number for number in known.values() if numbers is None or number in numbers]
+            places = {
+                each.digest: where
+                for each in self.bodies.documents(asked)
+                if (where := self.wanted.found_in(each)) is not None
+            }
+            found += _matches(batch, places)
+            if len(found) >= self.query.limit:
+                break
+        return found
+
+    def _places(self, among: Among, matching: Mapping[Digest, str]) -> Iterator[_Match]:
+        return _matches(self.connection.execute(*choosing(self.query, among)), matching)
 
     def shown(self, chosen: Mapping[MessageKey, str]) -> Sequence[Found]:
         sets = FlagSets()
         found = [found_of(row, sets) for row in self.connection.execute(*showing(list(chosen)))]
         return [replace(each, snippet=chosen[each.key]) for each in found]
+
+
+def _matches(rows: Iterable[tuple[int, int, str, int]], matching: Mapping[Digest, str]) -> Iterator[_Match]:
+    """The rows of `choosing` whose messages match."""
+    for epoch, uid, digest, arrived in rows:
+        if (where := matching.get(Digest(digest))) is not None:
+            yield _Match((-arrived, epoch, -uid), (epoch, uid), where)
 
 
 def _snippet(text: str, within: str, at: int, length: int) -> str:

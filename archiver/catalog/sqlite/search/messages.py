@@ -25,6 +25,7 @@ from archiver.catalog.sqlite.search.finding import (
 )
 from archiver.catalog.sqlite.search.history import belongs, state_of
 from archiver.catalog.sqlite.search.inside import find_inside
+from archiver.catalog.sqlite.search.parts import LENGTH
 from archiver.catalog.sqlite.search.texts import Covered, IndexedTexts, TextIndex
 from archiver.errors import ArchiverError
 from archiver.facts.query import Found, Query, Unindexed
@@ -43,7 +44,7 @@ _ARRIVED = "SELECT arrived FROM message ORDER BY arrived DESC LIMIT 1 OFFSET ?"
 _TEXTS_AFTER = "SELECT id, sender, recipients, subject FROM header WHERE id > ? ORDER BY id LIMIT ?"
 
 # How many headers a search reads in one way before it tries the next one: 10 to 300 ms for each.
-_FEW = 1000
+_FEW = 8000
 _NEWEST = (5000, 50_000)
 _MANY = 100_000
 # To read fewer headers takes less time than to keep an index of them.
@@ -155,19 +156,31 @@ def _found_first(
     connection: sqlite3.Connection, query: Query, index: IndexedTexts | None, texts: Sequence[str]
 ) -> Sequence[Found]:
     """The first way that finds everything, of those that read less than all."""
+    by_time = query.digest is None and query.uid is None and query.message_id is None
+    ways = list(_NEWEST) if by_time else []
+    if ways and all(len(text) < LENGTH for text in texts):
+        # A short text mostly is in many headers, and the index takes its time to name them.
+        found = _among_newest(connection, query, ways.pop(0))
+        if found is not None:
+            return found
     few = None if index is None else _holding(index, texts, _FEW)
     if few is not None:
         return _found_in(connection, query, few)
-    if query.digest is None and query.uid is None and query.message_id is None:
-        for count in _NEWEST:
-            bound = connection.execute(_ARRIVED, (count,)).fetchone()
-            if bound is None:
-                break
-            found = _found_in(connection, query, Newest(bound[0]))
-            if len(found) == query.limit:
-                return found
+    for count in ways:
+        found = _among_newest(connection, query, count)
+        if found is not None:
+            return found
     many = None if index is None else _holding(index, texts, _MANY)
     return _found_in(connection, query, many or All())
+
+
+def _among_newest(connection: sqlite3.Connection, query: Query, count: int) -> Sequence[Found] | None:
+    """As many messages as are wanted, if so many of the newest `count` match; they are read as far as needed."""
+    bound = connection.execute(_ARRIVED, (count,)).fetchone()
+    if bound is None:
+        return None
+    found = _found_in(connection, query, Newest(bound[0]))
+    return found if len(found) == query.limit else None
 
 
 def _holding(index: IndexedTexts, texts: Sequence[str], limit: int) -> WithHeaders | None:

@@ -14,10 +14,12 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from msgspec import Struct
 
 from archiver.catalog.sqlite.search.file import DAMAGED, connected
+from archiver.catalog.sqlite.search.parts import END, asked_of
 from archiver.errors import ArchiveNotWritable, Locked
 from archiver.mail.headers import folded
 from archiver.mail.model import Digest
@@ -27,13 +29,12 @@ from archiver.storage.scratch_lock import in_use
 _MAKE = {
     "texts": "CREATE VIRTUAL TABLE texts USING fts5(sender, recipients, subject, content='', columnsize=0, "
     "detail=none, tokenize='trigram case_sensitive 1')",
-    "covered": "CREATE TABLE covered (catalog TEXT, segment BIGINT, digest TEXT, header BIGINT, unicode TEXT)",
+    "covered": "CREATE TABLE covered (/* texts end with two line ends */ catalog TEXT, segment BIGINT, "
+    "digest TEXT, header BIGINT, unicode TEXT)",
 }
 _MADE = "SELECT name, sql FROM sqlite_master WHERE name IN ('texts', 'covered')"
 _ADD = "INSERT INTO texts (rowid, sender, recipients, subject) VALUES (?, ?, ?, ?)"
 _HOLDING = "SELECT rowid FROM texts WHERE texts MATCH ? LIMIT ?"
-_LENGTH = 3  # of what is indexed
-_ASKED = 64  # of these for one search; more would hardly leave out more headers
 
 
 class Covered(Struct, frozen=True):
@@ -96,17 +97,19 @@ class IndexedTexts:
 
     def holding(self, texts: Sequence[str], limit: int) -> Sequence[int] | None:
         """The numbers of the headers that may hold all of these texts (`folded`), in whichever field; None: there
-        are more than `limit`, or the index cannot tell, since all texts are shorter than three characters."""
-        found = dict.fromkeys(text[at : at + _LENGTH] for text in texts for at in range(len(text) - _LENGTH + 1))
-        if not found:
-            return None
-        asked = " AND ".join('"' + each.replace('"', '""') + '"' for each in list(found)[:_ASKED])
+        are more than `limit`, or the index cannot tell."""
         try:
-            rows = self._connection.execute(_HOLDING, (asked, limit + 1)).fetchall()
+            asked = asked_of(texts, self._rows, self.covered.header)
+            if asked is None:
+                return None
+            rows = self._rows(_HOLDING, (asked, limit + 1)) if asked else []
         except (sqlite3.Error, UnicodeEncodeError) as error:
             self.is_damaged = getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGED
             return None
         return None if len(rows) > limit else [number for (number,) in rows]
+
+    def _rows(self, statement: str, values: Sequence[Any]) -> list[Any]:
+        return self._connection.execute(statement, values).fetchall()
 
 
 class Extension:
@@ -147,7 +150,7 @@ class Extension:
         possible."""
         connection = self._connection
         assert connection is not None
-        rows = [(number, *(folded(text).replace("\0", " ") for text in texts)) for number, *texts in headers]
+        rows = [(number, *(folded(text).replace("\0", " ") + END for text in texts)) for number, *texts in headers]
         try:
             connection.execute("BEGIN IMMEDIATE")
             connection.executemany(_ADD, rows)
