@@ -145,6 +145,14 @@ class MessageIndexContract:
         assert [each.placement.uid for each in index.find(Query(sender="alice"))] == [5, 1]
         assert catalog.messages.known(2) == {}  # what is gone stays so
 
+    def test_what_is_indexed_is_counted_once(self, catalog: Catalog) -> None:
+        apply(catalog, INBOX, FIRST, replace(stored(1), headers=ALICE))
+        assert [catalog.index.count_unindexed() for _ in range(2)] == [0, 0]
+        apply(catalog, stored(1), replace(stored(2), headers=ALICE))
+        assert catalog.index.count_unindexed() == 0
+        apply(catalog, stored(3))
+        assert [catalog.index.count_unindexed() for _ in range(2)] == [1, 1]
+
     def test_the_newest_headers_of_a_digest_count(self, catalog: Catalog) -> None:
         apply(catalog, INBOX, FIRST, replace(stored(1), headers=ALICE), stored(1))
         assert [each.headers for each in catalog.index.find(Query())] == [ALICE]

@@ -10,6 +10,7 @@ from typing import Any
 from archiver.catalog.sqlite.apply.pruning import BACK, PRUNED_IF_BEGUN
 from archiver.catalog.sqlite.apply.statements import flags_to_text, text, upsert
 from archiver.catalog.sqlite.apply.tries import failed_again
+from archiver.catalog.sqlite.reading import any_of, json_list
 from archiver.facts.archive import (
     Fact,
     FlagsFact,
@@ -52,6 +53,15 @@ def _recording_presence(present: bool) -> str:
 _RECORD_RETURN, _RECORD_VANISHING = _recording_presence(True), _recording_presence(False)
 
 
+#: `meta` says that the headers of all messages are known, which takes long to find out: until there is another one.
+_ONE_IS_UNINDEXED = f"""
+DELETE FROM meta WHERE key = 'indexed' AND EXISTS (
+    SELECT 1 FROM message WHERE digest IN {any_of("digests")}
+    AND NOT EXISTS (SELECT 1 FROM header WHERE header.digest = message.digest)
+)
+"""
+
+
 def _stored(connection: sqlite3.Connection, segment: Segment, facts: Sequence[StoredFact]) -> None:
     events = [{"epoch": fact.epoch, "uid": fact.message.uid, "at": fact.at, "run": segment.run} for fact in facts]
     connection.executemany(_RECORD_RETURN, events)
@@ -61,6 +71,8 @@ def _stored(connection: sqlite3.Connection, segment: Segment, facts: Sequence[St
         BACK, [event for event, fact in zip(events, facts, strict=True) if fact.matched == "returned"]
     )
     _set_headers(connection, [(fact.message.digest, fact.headers) for fact in facts if fact.headers is not None])
+    if bare := {fact.message.digest for fact in facts if fact.headers is None}:
+        connection.execute(_ONE_IS_UNINDEXED, {"digests": json_list(bare)})
 
 
 def _row(run: str, fact: StoredFact) -> Sequence[Any]:

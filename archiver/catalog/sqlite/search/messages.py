@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 
 from archiver.catalog.sqlite.database import Database
 from archiver.catalog.sqlite.reading import MESSAGES, PLACE, FlagSets, any_of, json_list, placement
@@ -39,6 +40,7 @@ SELECT message.epoch, {PLACE} FROM {MESSAGES}
 WHERE (message.epoch, message.uid) > (?, ?) AND {_IS_UNKNOWN}
 ORDER BY message.epoch, message.uid LIMIT ?
 """
+_IS_INDEXED = "SELECT 1 FROM meta WHERE key = 'indexed'"
 _COUNT_UNINDEXED = f"SELECT count(DISTINCT message.digest) FROM message WHERE {_IS_UNKNOWN}"
 _ARRIVED = "SELECT arrived FROM message ORDER BY arrived DESC LIMIT 1 OFFSET ?"
 _TEXTS_AFTER = "SELECT id, sender, recipients, subject FROM header WHERE id > ? ORDER BY id LIMIT ?"
@@ -110,9 +112,17 @@ class SqlMessageIndex:
         return [Unindexed((epoch, place.uid), place) for epoch, place in places]
 
     def count_unindexed(self) -> int:
-        """How many digests have no recorded headers."""
+        """How many digests have no recorded headers. NOTE: to find out that all have some, all messages are read,
+        so this is recorded."""
         with self._database.reading() as connection:
-            return int(connection.execute(_COUNT_UNINDEXED).fetchone()[0])
+            if connection.execute(_IS_INDEXED).fetchone() is not None:
+                return 0
+            count, before = int(connection.execute(_COUNT_UNINDEXED).fetchone()[0]), state_of(connection)
+        if not count:
+            with suppress(ArchiverError), self._database.writing() as connection:
+                if state_of(connection) == before:
+                    connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('indexed', 'all')")
+        return count
 
     def count_uncovered(self) -> int:
         """About how many headers each search has to read, since the index of texts does not cover them; 0 if they
