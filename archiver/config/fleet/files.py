@@ -18,6 +18,8 @@ from archiver.config.layers import DEFAULTS
 from archiver.config.settings import Settings
 from archiver.errors import ConfigError
 
+NO_ACCOUNTS = ".no-accounts"  # such as a folder of examples; it can be named by itself
+
 
 class Chosen(Struct, frozen=True):
     """What a command line says about accounts: `paths` of files and folders; and of the accounts there `only` some,
@@ -40,7 +42,8 @@ class FleetFiles(Struct, frozen=True):
 
 def find_accounts(chosen: Chosen) -> FleetFiles:
     """The account files that are meant: a file stands for itself, a folder for all *.toml files in it and below,
-    sorted. Files and folders whose names begin with a dot, and `defaults.toml`, are no accounts."""
+    sorted. Files and folders whose names begin with a dot, and `defaults.toml`, are no accounts; nor is what lies
+    in a subfolder with the file `NO_ACCOUNTS`."""
     files: dict[Path, None] = {}
     folders: dict[Path, Path] = {}
     problems: dict[str, ConfigError] = {}
@@ -134,8 +137,9 @@ def _below(folder: Path) -> tuple[list[tuple[Path, str]], list[ConfigError]]:
         except OSError as error:
             wrong.append(ConfigError(str(here), [f"cannot be listed: {error.strerror}"]))
             continue
-        is_mail = _is_mail({entry.name for entry in entries})
-        if is_mail and here != folder:
+        names = {entry.name for entry in entries}
+        is_mail = _is_mail(names)
+        if (is_mail or NO_ACCOUNTS in names) and here != folder:
             continue
         entries = [entry for entry in entries if not entry.name.startswith(".")]  # editors leave such files
         folders = [entry for entry in entries if os.path.isdir(entry)]

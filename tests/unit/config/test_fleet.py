@@ -65,6 +65,15 @@ class TestSubfolders:
             write(configs / "exported" / name / "hostile.toml")
         assert found(configs) == ["alice", "bob", "carol", "dave"]
 
+    def test_that_say_that_they_have_no_accounts_are_not_searched_unless_they_are_named(
+        self, configs: Path
+    ) -> None:
+        write(configs / "examples" / ".no-accounts")
+        write(configs / "examples" / "erin.toml")
+        write(configs / "examples" / "more" / "frank.toml")
+        assert found(configs) == ["alice", "bob", "carol", "dave"]
+        assert found(configs / "examples") == ["erin", "frank"]
+
     def test_elsewhere_are_read_through_a_link(self, configs: Path) -> None:
         write(configs.parent / "elsewhere" / "erin.toml")
         (configs / "link").symlink_to(configs.parent / "elsewhere")
