@@ -35,8 +35,8 @@ class RunBegun(Struct, frozen=True):
 
 
 class Amounts(Struct, frozen=True):
-    """What an archive holds, and how much of it waits for the destination; None: nobody counted, or there is none.
-    The octets that wait are estimated."""
+    """What an archive holds, and how much waits for the destination, or, without one, for the archive; None: nobody
+    counted. The octets that wait are estimated."""
 
     messages: int = 0
     octets: int = 0

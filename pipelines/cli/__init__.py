@@ -10,6 +10,7 @@ accounts      the accounts that a command line names, and the document about the
 others        what others get to know of a run: notices, pings, metrics
 new_accounts  what `init` asks, and what it writes
 references    how `search`, `show` and `restore` name a message
+held          what one archive holds, as JSON
 keeping       holds, and what `forget` did, for people and as JSON
 restored      what `restore` did, for people and as JSON
 indexing      what messages say, read into the index of contents

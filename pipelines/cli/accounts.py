@@ -14,7 +14,7 @@ from pipelines.outcome import AccountOutcome, T
 
 if TYPE_CHECKING:
     from archiver.account.sharing import Sharing
-    from archiver.config.fleet.files import Chosen
+    from archiver.config.fleet.files import Chosen, FleetFiles
     from archiver.config.load import Settings
     from pipelines.cli.terminal import Terminal
 
@@ -43,16 +43,27 @@ def load_accounts(chosen: Chosen, terminal: Terminal) -> Accounts:
     Raises:
         ConfigError: there is no account file, or the only one is wrong.
     """
-    from archiver.config.fleet.files import find_accounts, fleet_conflicts
+    from archiver.config.fleet.files import find_accounts
+
+    accounts = load_found(find_accounts(chosen), terminal)
+    return in_states(accounts, chosen.states, terminal) if chosen.states else accounts
+
+
+def load_found(fleet: FleetFiles, terminal: Terminal, *, others: int = 0) -> Accounts:
+    """Load these files; so many `others` belong to the same command.
+
+    Raises:
+        ConfigError: there is no account file, or the only one is wrong.
+    """
+    from archiver.config.fleet.files import fleet_conflicts
     from archiver.config.layers import DEFAULTS, KnownDefaults
     from archiver.config.load import load_account
 
-    fleet = find_accounts(chosen)
     settings: list[Settings] = []
     wrong: list[tuple[str, ArchiverError, Path]] = [
         (name, error, Path(name) / DEFAULTS) for name, error in fleet.problems.items()
     ]
-    if not fleet.files and len(wrong) == 1:
+    if not fleet.files and not others and len(wrong) == 1:
         raise wrong[0][1]
     defaults = KnownDefaults()
     for file in fleet.files:
@@ -60,7 +71,7 @@ def load_accounts(chosen: Chosen, terminal: Terminal) -> Accounts:
             settings.append(load_account(file, defaults))
         except Exception as raised:  # whatever it is, it ends only this account
             error = logged(raised)
-            if len(fleet.files) == 1 and not wrong:
+            if len(fleet.files) + others == 1 and not wrong:
                 raise error from None
             wrong.append((file.stem, error, file))
     conflicts = fleet_conflicts(settings)
@@ -76,6 +87,28 @@ def load_accounts(chosen: Chosen, terminal: Terminal) -> Accounts:
             terminal.warn(f"{each.file}: {warning}", each.account)
     refused: list[AccountOutcome[Any]] = [AccountOutcome.of_error(name, error) for name, error, _ in wrong]
     return Accounts(settings, refused, [file for _, _, file in wrong])
+
+
+def in_states(accounts: Accounts, states: Sequence[str], terminal: Terminal) -> Accounts:
+    """Those of the accounts whose migration is that far. Those that were refused stay: nobody knows how far they
+    are.
+
+    Raises:
+        ConfigError: no account is.
+    """
+    from pipelines.fleet.look import states_of
+
+    known = states_of(accounts.settings)
+    left = [each for each in accounts.settings if known[each.file] in states]
+    if not left and not accounts.refused:
+        raise nobody_in(states)
+    return Accounts(left, accounts.refused, accounts.wrong)
+
+
+def nobody_in(states: Sequence[str]) -> ConfigError:
+    """The error that no account is in one of these states."""
+    hint = "`archiver status` shows how far they are"
+    return ConfigError(" ".join(f"--state {each}" for each in states), ["no account is that far"], hint=hint)
 
 
 def load_one(config: Path, verb: str) -> Settings:

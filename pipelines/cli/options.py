@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 from archiver.errors import ConfigError
+from archiver.fleet.model import STATES
 from pipelines.cli.log import current_log, log_file_option, log_format_option
 
 if TYPE_CHECKING:
@@ -135,11 +136,21 @@ def configs_argument(verb: _Function) -> _Function:
         metavar="GLOB",
         help="All but these accounts, named in the same way; repeatable.",
     )
+    @click.option(
+        "--state",
+        "states",
+        multiple=True,
+        metavar="STATE",
+        type=click.Choice(STATES),
+        help="Only accounts whose migration is that far: presynced, frozen, final, ...; repeatable.",
+    )
     @wraps(verb)
-    def chosen(paths: Sequence[Path], only: Sequence[str], but: Sequence[str], **options: Any) -> Any:
+    def chosen(
+        paths: Sequence[Path], only: Sequence[str], but: Sequence[str], states: Sequence[str], **options: Any
+    ) -> Any:
         from archiver.config.fleet.files import Chosen
 
-        return verb(configs=Chosen(tuple(paths), tuple(only), tuple(but)), **options)
+        return verb(configs=Chosen(tuple(paths), tuple(only), tuple(but), tuple(states)), **options)
 
     return cast("_Function", chosen)
 

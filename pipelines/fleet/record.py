@@ -152,7 +152,7 @@ class FleetRecord:
             cause=cause,
             next_step=next_step,
             due=_due(told),
-            amounts=amounts_of(told.get("totals")),
+            amounts=amounts_of(told.get("totals"), has_destination=self._progress[account].has_destination),
             fingerprint=fingerprint,
         )
         return [*begun, ended, *self._reached(account, name, run.name, exit_code, at)]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _VERB = "run"  # a catalog does not know which verb it was
 _NOBODY = ""
+_NOT_TO_GO = ("excluded", "quarantined", "forgotten")
 
 
 class Past(Struct, frozen=True):
@@ -85,7 +86,9 @@ def _past(name: str, archive: Archive) -> Past:
                 seconds=max(0.0, (_moment(finished) - _moment(started)).total_seconds()),
                 cause=reason_of(document) if exit_code else None,
                 next_step=next_step_of(document) if exit_code else None,
-                amounts=amounts_of(document.get("totals")),
+                amounts=amounts_of(
+                    document.get("totals"), has_destination=archive.settings.destination is not None
+                ),
             )
         )
     return Past(tuple(begun), tuple(ended), known_state(archive))
@@ -100,15 +103,18 @@ def report_of(directory: Path) -> Mapping[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
-def amounts_of(totals: Mapping[str, Any] | None) -> Amounts | None:
-    """What the totals of a report say."""
+def amounts_of(totals: Mapping[str, Any] | None, *, has_destination: bool) -> Amounts | None:
+    """What the totals of a report say: what waits for the destination, or, without one, for the archive."""
     if not totals:
         return None
     messages, octets = int(totals["stored"]), int(totals["stored_bytes"])
-    if (there := totals.get("destination")) is None:
-        return Amounts(messages, octets)
-    pending = int(there["pending"])
-    return Amounts(messages, octets, pending, octets * pending // messages if messages else 0)
+    if (there := totals.get("destination")) is not None:
+        waiting = int(there["pending"])
+    elif has_destination:
+        return Amounts(messages, octets)  # this run did not count it
+    else:
+        waiting = max(0, totals["on_server"] - messages - sum(totals.get(name, 0) for name in _NOT_TO_GO))
+    return Amounts(messages, octets, waiting, octets * waiting // messages if messages else 0)
 
 
 def _moment(text: str) -> datetime:

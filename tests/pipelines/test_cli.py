@@ -192,7 +192,7 @@ def raising(error: BaseException) -> Callable[..., Any]:
 def test_ctrl_c_before_the_work_begins_is_exit_code_130(
     archiver: Archiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipelines.cli.status.load_accounts", raising(KeyboardInterrupt()))
+    monkeypatch.setattr("pipelines.cli.status.find_accounts", raising(KeyboardInterrupt()))
     assert archiver("status", "x.toml") == Done(130, "", "")
 
 
@@ -200,7 +200,7 @@ def test_ctrl_c_before_the_work_begins_is_exit_code_130(
 def test_an_error_that_nobody_foresaw_is_raised_as_it_is(
     archiver: Archiver, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    monkeypatch.setattr("pipelines.cli.status.load_accounts", raising(error))
+    monkeypatch.setattr("pipelines.cli.status.find_accounts", raising(error))
     with pytest.raises(type(error)):
         archiver("status", "x.toml")
 

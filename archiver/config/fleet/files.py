@@ -22,13 +22,15 @@ NO_ACCOUNTS = ".no-accounts"  # such as a folder of examples; it can be named by
 
 
 class Chosen(Struct, frozen=True):
-    """What a command line says about accounts: `paths` of files and folders; and of the accounts there `only` some,
-    `but` not those that one of these globs matches. A glob without "/" is compared with the account's name, one
-    with "/" with the file's path below its folder, without ".toml"; `*` also stands for "/"."""
+    """What a command line says about accounts: `paths` of files and folders; and of the accounts there `only`
+    some, `but` not those that one of these globs matches. A glob without "/" is compared with the account's name,
+    one with "/" with the file's path below its folder, without ".toml"; `*` also stands for "/". `states`: only
+    accounts whose migration is in one of them, which the files do not say."""
 
     paths: tuple[Path, ...]
     only: tuple[str, ...] = ()
     but: tuple[str, ...] = ()
+    states: tuple[str, ...] = ()
 
 
 class FleetFiles(Struct, frozen=True):
