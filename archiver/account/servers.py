@@ -27,6 +27,7 @@ from archiver.destination.port import MailDestination
 from archiver.errors import ConfigError, Where
 from archiver.login.choose import authenticator_of
 from archiver.login.port import Authenticator
+from archiver.login.refused import RefusedLogins
 from archiver.mail.content import Spool
 from archiver.replay.connection import DestinationConnection
 from archiver.source.kept import KeptConnection, keep, take
@@ -65,6 +66,7 @@ class SourceServer(Struct, frozen=True):
     settings: SourceSettings
     open: OpenSource
     limits: Limiter
+    logins: RefusedLogins | None = None
 
     def connect(
         self,
@@ -88,7 +90,9 @@ class SourceServer(Struct, frozen=True):
             if connection is not None:
                 connection.use(spool, numbering)
             else:
-                connection = self.open(spool, numbering, control, fallback=fallback, accept=accept)
+                connection = self.guarded(
+                    lambda: self.open(spool, numbering, control, fallback=fallback, accept=accept)
+                )
             if (meter := self.limits.meter(control)) is not None:
                 connection.meter(meter)
             return connection
@@ -96,6 +100,10 @@ class SourceServer(Struct, frozen=True):
         return RetryingSource(
             connect, attempts=attempts, control=control, leave=leave, patient=patient, limits=self.limits
         )
+
+    def guarded(self, connect: Callable[[], SourceConnection], *, anyway: bool = False) -> SourceConnection:
+        """The connection, unless its login was refused before; `anyway`: it is tried all the same."""
+        return connect() if self.logins is None else self.logins.guard(connect, anyway=anyway)
 
     def leave_open(self, source: RetryingSource) -> None:
         """Leave a connection of this server's to the next step, or close it."""
@@ -108,7 +116,7 @@ class SourceServer(Struct, frozen=True):
 
     def connect_once(self, numbering: Numbering, *, fallback: bool = False) -> SourceConnection:
         """A single attempt at a logged-in connection, for a look that fetches no message."""
-        return self.open(no_spool, numbering, None, fallback=fallback)
+        return self.guarded(lambda: self.open(no_spool, numbering, None, fallback=fallback), anyway=True)
 
 
 _destination = KeptConnection[MailDestination]()
@@ -121,6 +129,7 @@ class DestinationServer(Struct, frozen=True):
     settings: DestinationSettings
     authenticator: Authenticator
     limits: Limiter
+    logins: RefusedLogins
 
     def connect(self, spool: Spool, control: RunControl, *, patient: bool) -> DestinationConnection:
         """A connection that is opened when it is first used. A `patient` one waits for a server that throttles."""
@@ -129,9 +138,10 @@ class DestinationServer(Struct, frozen=True):
         )
         return DestinationConnection(policy)
 
-    def connect_once(self, spool: Spool = no_spool) -> MailDestination:
-        """A single attempt at a logged-in connection; without a `spool` for a look that fetches no message."""
-        return open_destination(self.settings, self.authenticator, spool)
+    def connect_once(self, spool: Spool = no_spool, *, anyway: bool = False) -> MailDestination:
+        """A single attempt at a logged-in connection; without a `spool` for a look that fetches no message.
+        `anyway`: a login that was refused before is tried all the same."""
+        return self.logins.guard(lambda: open_destination(self.settings, self.authenticator, spool), anyway=anyway)
 
     def connect_or_take(self, spool: Spool, control: RunControl) -> MailDestination:
         """The connection that an earlier step left, if it still stands; otherwise as `connect_once`. It keeps to
@@ -190,7 +200,12 @@ def source_of(settings: Settings) -> SourceServer:
     ) -> SourceConnection:
         return open_source(source, authenticator, spool, numbering, fallback=fallback, accept=accept)
 
-    return SourceServer(settings.file, source, connect, limits_of(settings, source))
+    logins = _logins_of(settings, source, authenticator)
+    return SourceServer(settings.file, source, connect, limits_of(settings, source), logins)
+
+
+def _logins_of(settings: Settings, server: ServerSettings, authenticator: Authenticator) -> RefusedLogins:
+    return RefusedLogins(settings.archive.path / f"refused-at-{server.side}", server, authenticator)
 
 
 _limiters: dict[tuple[Path, str, LimitsSettings], Limiter] = {}
@@ -233,7 +248,9 @@ def destination_of(settings: Settings) -> DestinationServer:
     if settings.destination is None:
         raise ConfigError(str(settings.file), ["has no [destination] to replay to"], hint="add that table")
     server = settings.destination
-    return DestinationServer(settings.file, server, authenticator_of(server), limits_of(settings, server))
+    authenticator = authenticator_of(server)
+    logins = _logins_of(settings, server, authenticator)
+    return DestinationServer(settings.file, server, authenticator, limits_of(settings, server), logins)
 
 
 def doubts_of(settings: Settings) -> Mapping[bytes, Mapping[str, tuple[int, str]]]:

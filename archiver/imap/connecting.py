@@ -34,7 +34,7 @@ from archiver.imap.capabilities import capabilities_of
 from archiver.imap.line import SocketLine, secure
 from archiver.imap.replies import error_of, printable
 from archiver.imap.session import Session
-from archiver.login.reach import Reach, note, reach_of
+from archiver.login.reach import Reach, given_up, note, reach_of
 from archiver.mail.folder_names import printable as printable_name
 
 _MISMATCH = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH and _IP_ADDRESS_MISMATCH
@@ -205,6 +205,14 @@ def _secured(server: ServerSettings, where: Where, context: ssl.SSLContext | Non
 
 
 def _open(server: ServerSettings, where: Where, tls: ssl.SSLContext | None, speaks: Speaks[S]) -> S:
+    if users := given_up(server.address):
+        error = Unreachable(
+            f"{users} accounts in a row could not reach this server, so it was not tried for this one",
+            where=where,
+            hint="check `host` and `port`, and that the server is up; the next run tries it again",
+        )
+        error.most_attempts = 1
+        raise error
     known = reach_of(server.address)
     try:
         session = _reached(
@@ -212,9 +220,9 @@ def _open(server: ServerSettings, where: Where, tls: ssl.SSLContext | None, spea
         )
     except Unreachable as error:
         error.most_attempts = _ATTEMPTS[known]
-        note(server.address, answers=False)
+        note(server.address, server.user, answers=False)
         raise
-    note(server.address, answers=True)
+    note(server.address, server.user, answers=True)
     session.line.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return session
 

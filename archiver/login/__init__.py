@@ -15,6 +15,7 @@ around          what every protocol does around a login: the server's offer, and
 oauth           tokens in place of passwords: how they are obtained, kept and renewed
 web             one HTTP request, for tokens and for notices
 attempts        one way after the other, as long as no password was tried
+refused         logins that a server refused, which are not tried again and again
 reach           which servers answered, and which nobody could reach, in one command
 choose          from the settings of an account to its authenticator
 """

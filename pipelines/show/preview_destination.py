@@ -123,7 +123,7 @@ def preview_destination(account: Account, source: AtSource, answer: IdentityAnsw
     found = DestinationPreview(settings)
     try:
         STOP.check()
-        with closing(account.destination.connect_once()) as connection, _catalog_of(account) as catalog:
+        with closing(account.destination.connect_once(anyway=True)) as connection, _catalog_of(account) as catalog:
             found = replace(found, server=connection.facts)
             listed = connection.list_folders()
             found = replace(found, server=connection.facts)  # with the list comes the answer to ID

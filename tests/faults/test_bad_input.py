@@ -172,12 +172,15 @@ class TestServers:
         run(config)
         assert len(there.folders[b"INBOX"].messages) == 5
 
-    def test_a_resumed_run_asks_the_destination_again(self, scripted: Scripted, tmp_path: Path) -> None:
+    def test_a_resumed_run_asks_the_destination_again_once_its_login_works(
+        self, scripted: Scripted, tmp_path: Path
+    ) -> None:
         source = scripted(MAIL, users={"u1": "pw"})
         there = scripted({b"INBOX": ScriptedFolder()}, users={"new": "right"}, writable=True)
         config = account_file(tmp_path, source, "u1", **destination(tmp_path, there, "new"))
         run(config, run_id="first", expect=5)
         there.users["new"] = "pw"
+        command("check", config)
         run(config, run_id="first")
         assert len(there.folders[b"INBOX"].messages) == 5
 
