@@ -30,6 +30,9 @@ _WORTH_A_CONNECTION = 200
 _ALONE_FAILURES = 15
 
 
+#: How long after a limit another connection is tried again.
+_CALM_SECONDS = 60.0
+
 #: Another connection is closed again if this process has been busy for so much of so many seconds.
 _BUSY_SHARE, _TELLING_SECONDS = 0.9, 0.25
 
@@ -68,10 +71,11 @@ class Member(Struct):
     reserved: deque[Listed] = field(default_factory=deque)
     _began: tuple[float, float] = field(default_factory=_clocks)
 
-    def leave(self) -> bool:
-        """Leave the work to the other connections. False if this is the last one, which has to go on."""
+    def leave(self, *, limited: bool = True) -> bool:
+        """Leave the work to the other connections, mostly because of a limit. False if this is the last one, which
+        has to go on."""
         if not self.left:
-            self.left = self.queue.leave_if_others(self)
+            self.left = self.queue.leave_if_others(self, limited=limited)
         return self.left
 
     def leave_if_in_the_way(self) -> None:
@@ -79,7 +83,7 @@ class Member(Struct):
         and connections in turns take longer than one."""
         seconds, busy = (now - began for now, began in zip(_clocks(), self._began, strict=True))
         if self.extra and not self.reserved and seconds >= _TELLING_SECONDS and busy >= _BUSY_SHARE * seconds:
-            self.leave()
+            self.leave(limited=False)
 
 
 class WorkQueue(Struct):
@@ -104,6 +108,8 @@ class WorkQueue(Struct):
     _at_work: int = 0
     _reserved: int = 0
     _gave_up: BackendError | None = None
+    _struck: int = 0  # connections that left because of a limit
+    _struck_at: float = float("-inf")
     _threads: list[threading.Thread] = field(default_factory=list)
 
     def run(self, folders: Iterable[Listed], *, smallest_first: bool = False) -> None:
@@ -134,11 +140,14 @@ class WorkQueue(Struct):
             with self._changed:
                 self._at_work -= not member.left
 
-    def leave_if_others(self, member: Member) -> bool:
-        """One connection ends before the work does. False: no other is at work, so this one has to go on."""
+    def leave_if_others(self, member: Member, *, limited: bool) -> bool:
+        """One connection ends before the work does, perhaps because of a limit. False: no other is at work, so this
+        one has to go on."""
         with self._changed:
             if self._at_work < 2:
                 return False
+            if limited:
+                self._struck, self._struck_at = self._struck + 1, time.monotonic()
             self._at_work -= 1
             self._to_scan.extendleft(reversed(member.reserved))
             self._reserved -= len(member.reserved)
@@ -222,6 +231,8 @@ class WorkQueue(Struct):
         """A job that was taken is finished."""
         with self._changed:
             self._busy -= 1
+            if self._struck:
+                self._add_connection_if_worth_it()
             self._changed.notify_all()
 
     def add_slices(self, scanned: ScannedFolder) -> None:
@@ -243,11 +254,14 @@ class WorkQueue(Struct):
             self._changed.notify_all()
 
     def _add_connection_if_worth_it(self) -> None:
-        """At the beginning it logs in while the first one opens a folder; later scans tell what is really new."""
+        """At the beginning it logs in while the first one opens a folder; later scans tell what is really new. In
+        place of one that was struck by a limit there is another one when it has been calm for a while."""
+        is_calm = time.monotonic() - self._struck_at >= _CALM_SECONDS
+        if not is_calm or len(self._threads) + 1 - self._struck >= self.connections:
+            return
         waiting = sum(len(each.uids) for each in (*self._slices, *self._last))
         waiting += sum(map(self.expected, self._to_scan))
-        more = len(self._threads) + 1 < self.connections and self._gave_up is None
-        if waiting > _WORTH_A_CONNECTION and more:
+        if waiting > _WORTH_A_CONNECTION:
             name = f"connection-{len(self._threads) + 2}"
             thread = threading.Thread(target=self._work, kwargs={"extra": True}, name=name)
             self._threads.append(thread)

@@ -11,7 +11,9 @@ import re
 _CODE = re.compile(rb"\[(?:LIMIT|THROTTLED|OVERBANDWIDTH)\b", re.IGNORECASE)
 _STORAGE_ELSEWHERE = re.compile(rb"\[OVERQUOTA\b", re.IGNORECASE)
 _WORDS = re.compile(
-    rb"\btoo many\b|maximum number of connections|throttl(?:ed|ing)|"
+    rb"\btoo many\b|maximum (?:number of )?(?:connections|sessions|logins)|throttl(?:ed|ing)|"
+    rb"\b(?:connection|session|login|rate|command|request)s? (?:limit|quota)|\bexcessive (?:usage|use|requests)\b|"
+    rb"temporarily (?:blocked|suspended)|\btoo busy\b|"
     rb"\bback-?off\b|\bbandwidth\b|\brate limit|\bslow down\b",
     re.IGNORECASE,
 )

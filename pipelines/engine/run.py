@@ -37,7 +37,8 @@ __all__ = ["Options", "Run", "run_accounts"]
 
 _WAVE = 100
 
-_LONGEST_WAIT_SECONDS = 300.0  # for a postponed account, when nothing else is left to do
+#: For a postponed account, when nothing else is left to do: the next run is the better time for a longer one.
+_LONGEST_WAIT_SECONDS = 60.0
 
 
 def run_accounts(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.accounts import mail, run
+from archiver.archive import queue
+from tests.accounts import account_file, mail, run
 from tests.faults.replays import migration, scripted_mailbox, settle_within
 from tests.servers.scripted import (
     DESTINATION,
@@ -81,3 +83,32 @@ def test_the_others_do_its_work(
     reported = run(config, steps="replay")
     assert scripted_mailbox(there) == scripted_mailbox(source)
     assert "going on with one connection less" in reported.output
+
+
+@pytest.mark.parametrize(("calm", "connections"), [(0.0, 3), (3600.0, 2)])
+def test_another_connection_is_tried_when_it_has_been_calm(
+    scripted: Callable[..., ScriptedServer],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    calm: float,
+    connections: int,
+) -> None:
+    monkeypatch.setattr(queue, "_CALM_SECONDS", calm)
+    folders = {
+        name: ScriptedFolder(n, {uid: ScriptedMessage(mail(1000 * n + uid)) for uid in range(1, 301)})
+        for n, name in enumerate(NAMES, 1)
+    }
+    server = scripted(folders)
+
+    def struck(_line: bytes, tag: bytes, session: Session) -> bytes | None:
+        return tag + b" NO [LIMIT] too many connections\r\n" if session is server.sessions[1] else None
+
+    def slowly(_line: bytes, _tag: bytes, _session: Session) -> None:
+        time.sleep(0.02)
+
+    server.on(b"UID FETCH", slowly)
+    server.on(
+        b"EXAMINE", lambda line, tag, session: (len(server.sessions) > 1 and struck(line, tag, session)) or None
+    )
+    assert run(account_file(tmp_path, server, "u1", source__connections=2)).total("stored") == (2400,)
+    assert server.connections == connections
