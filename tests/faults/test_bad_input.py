@@ -285,7 +285,7 @@ class TestServers:
         for name in (b"LIST", b"NAMESPACE", b"ENABLE", b"ID"):
             server.on(name, b"BAD User is authenticated but not connected.")
         fails(
-            account(tmp_path, server), 5, "User is authenticated but not connected.; check the password, that IMAP"
+            account(tmp_path, server), 5, "User is authenticated but not connected; check the password, that IMAP"
         )
 
     def test_throttled_for_too_long(self, scripted: Scripted, tmp_path: Path) -> None:
