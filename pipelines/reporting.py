@@ -49,6 +49,7 @@ from archiver.report.document import (
     pending_failures,
     quarantine_failures,
     refusal_failures,
+    retention_failures,
     twin_failures,
     unreached_failures,
     with_unreached,
@@ -60,6 +61,7 @@ from archiver.report.notices import (
     left_out_notices,
     pop3_notices,
     renewed_notices,
+    retention_notices,
     rights_notices,
     unnumbered_notices,
     window_notices,
@@ -75,13 +77,14 @@ from pipelines.results import (
     refused_from_json,
     renewed_from_json,
     replay_from_json,
+    retained_from_json,
 )
 from pipelines.stop import STOP
 
 if TYPE_CHECKING:
     from archiver.replay.run import ReplayResult
 
-_STEPS = ("enumerate", "archive", "replay", "verify")
+_STEPS = ("enumerate", "archive", "replay", "verify", "retention")
 
 
 class RunScope(Struct, frozen=True):
@@ -203,6 +206,10 @@ def report_of(
     if at_destination is not None:
         tallies += [Tally(name, None, 0, 0, 0, 0) for name in at_destination.gone]
         failures += _replay_failures(archive, at_destination, all_sent=all_sent)
+    retention = catalog.ledger.step_result(run_id, "retention")
+    retained = None if retention is None else retained_from_json(retention)
+    if retained is not None:
+        failures += retention_failures(retained.blocked, retained.kept)
     if error is None:
         found = at_destination.found if at_destination else None
         explained = {each.folder for each in failures if each.uid is None}
@@ -236,6 +243,7 @@ def report_of(
             *admin_notices(
                 admin_of(settings.source), [each.name for each in tallies] + [each.name for each, _ in plan.skip]
             ),
+            *(() if retained is None else retention_notices(retained.forgotten, retained.held)),
             *_doubtful(settings, {each.name for each in tallies}),
             *(_pop3_notices(archive, tallies) if settings.source.protocol == "pop3" else ()),
             *(_notices_there(archive, at_destination) if at_destination else ()),

@@ -15,7 +15,20 @@ from archiver.mail.model import Folder, FolderStatus, Listed
 from archiver.replay.compare.result import DestinationCheck
 
 if TYPE_CHECKING:
+    from archiver.account.upkeep.retention import Retained
     from archiver.replay.run import ReplayResult
+
+
+def retained_to_json(retained: Retained) -> str:
+    """What the rule of retention did, as a step's result."""
+    return json.dumps(to_builtins(retained))
+
+
+def retained_from_json(text: str) -> Retained:
+    """The inverse of `retained_to_json`."""
+    from archiver.account.upkeep.retention import Retained
+
+    return from_record(Retained, json.loads(text))
 
 
 def listing_to_json(listed: Sequence[Listed], renewed: int = 0) -> str:

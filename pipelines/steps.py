@@ -24,11 +24,12 @@ from archiver.archive.run import plan_archive
 from archiver.archive.scanned import QuarantineRetry
 from archiver.archive.unrecorded import UnrecordedFiles
 from archiver.control.run import utc_now, utc_today
-from archiver.errors import Throttled
+from archiver.errors import ArchiverError, Interrupted, Throttled
 from archiver.events import Event, Progress, silent
 from archiver.facts.destination import DistinctFact
 from archiver.journal.numbering import RecordedNumbers
 from archiver.journal.recorder import Recorder
+from archiver.mail.folder_names import printable
 from archiver.mail.model import Digest, Listed, Plan
 from archiver.replay.identify import IdentityAnswer
 from archiver.source.retry import RetryingSource
@@ -43,6 +44,7 @@ from pipelines.results import (
     refused_to_json,
     replay_from_json,
     replay_to_json,
+    retained_to_json,
 )
 from pipelines.stop import STOP
 
@@ -263,6 +265,24 @@ class DestinationSteps(Struct, frozen=True):
             unchanged=replay_from_json(replayed).unchanged if replayed else (),
         )
         return check_to_json(check)
+
+
+def retain_by_rule(archive: Archive, recorder: Recorder, run: str, *, confirmed: bool) -> None:
+    """Forget what is due by `[retention]`, after a run that looked at the source; its result is in the ledger."""
+    ledger = archive.catalog.ledger
+    if archive.settings.retention.vanished is None or ledger.step_result(run, "archive") is None:
+        return
+    from archiver.account.upkeep.retention import Retained, retain
+
+    began, account = time.monotonic(), archive.settings.account
+    try:
+        done = retain(archive, recorder, STOP.control(progress_of(account)), confirmed=confirmed)
+    except Interrupted:
+        raise
+    except ArchiverError as error:
+        done = Retained(blocked=f"not all was forgotten: {printable(error.message)}")
+    if done is not None:
+        ledger.complete_step(run, "retention", retained_to_json(done), utc_now(), time.monotonic() - began)
 
 
 def end_failed(account: Account, run: str, exception: BaseException, scope: RunScope, step: str) -> None:

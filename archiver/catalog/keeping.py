@@ -90,6 +90,9 @@ class Forgettable(Protocol):
     def gone_before(self, moment: str) -> Sequence[Digest]:
         """The messages of which every place was gone from the source before that moment (UTC)."""
 
+    def count(self) -> int:
+        """How many messages there are, each digest once."""
+
     def copies(self, keys: Collection[MessageKey]) -> Sequence[HeldCopy]:
         """The copies of these messages that exist as far as known, also those that were stored twice."""
 

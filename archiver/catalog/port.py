@@ -79,7 +79,8 @@ class CatalogPlace(Protocol):
         """
 
     def discard_replaced(self) -> Sequence[str]:
-        """Remove the catalogs that were replaced by `install`; returns their names.
+        """Remove the catalogs that were replaced by `install`, and scratch catalogs that killed processes left;
+        returns the names of the former.
 
         Raises:
             ArchiveNotWritable: one cannot be removed.

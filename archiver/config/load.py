@@ -113,6 +113,7 @@ def settings_of(file: Path, over: Tree, defaults: Defaults) -> Settings:
         search=checked.search,
         notify=checked.notify,
         reports=checked.reports,
+        retention=checked.retention,
         metrics=checked.metrics,
         fleet=place_of(file, defaults, checked.fleet, _digest(tree)),
         warnings=tuple(_all_warnings(checked)),

@@ -325,6 +325,12 @@ class ReportRules(Table, frozen=True, kw_only=True):
     keep: Annotated[str, checked_age] | None = None
 
 
+class RetentionRules(Table, frozen=True, kw_only=True):
+    """How long messages are kept that are gone from the source; None: for ever."""
+
+    vanished: Annotated[str, checked_age] | None = None
+
+
 class AccountFile(Table, frozen=True, kw_only=True):
     """An account file merged with its defaults."""
 
@@ -336,6 +342,7 @@ class AccountFile(Table, frozen=True, kw_only=True):
     replay: ReplayRules = ReplayRules()
     search: SearchRules = SearchRules()
     reports: ReportRules = ReportRules()
+    retention: RetentionRules = RetentionRules()
     notify: NotifySettings = NotifySettings()
     metrics: MetricsSettings = MetricsSettings()
     fleet: FleetSettings = FleetSettings()
@@ -356,6 +363,7 @@ TABLES: Mapping[str, type[Table]] = {
     "replay": ReplayRules,
     "search": SearchRules,
     "reports": ReportRules,
+    "retention": RetentionRules,
     "notify": NotifySettings,
     "notify.mail": MailSettings,
     "metrics": MetricsSettings,
@@ -377,6 +385,7 @@ class Settings(Struct, frozen=True):
     replay: ReplayRules
     search: SearchRules = SearchRules()
     reports: ReportRules = ReportRules()
+    retention: RetentionRules = RetentionRules()
     notify: NotifySettings = NotifySettings()
     metrics: MetricsSettings = MetricsSettings()
     fleet: FleetPlace | None = None

@@ -284,6 +284,10 @@ $oauth2_there
 # keep = "90d"                            # reports of runs that ended well are removed when they are older, but the
 #                                         # last one; those of runs that failed or were incomplete stay
 
+[retention]
+# vanished = "2y"                         # messages that have been gone from the source for longer are forgotten
+#                                         # after a run, for good; by default they are kept for ever
+
 # Who gets to know how a run ended; mostly in defaults.toml. `archiver check --notify` tries it.
 #[notify]
 #on = ["failure"]                         # and "change": complete after a failure, or the reverse; "digest": all

@@ -55,7 +55,8 @@ class Notice(Struct, frozen=True):
     no UIDL that can be relied on; "rights": the destination did not give the access rights of `count` users to a
     folder; "left-out": `count` messages of a folder are not replayed; "admin": an admin who opened the mailbox sees
     no folder but INBOX (`folder` is empty); or "empty": the source shows no message in any folder, in `check` alone
-    (`folder` is empty)."""
+    (`folder` is empty). "forgotten": `[retention]` forgot `count` messages; "held": it would forget `count` that
+    are held (`folder` is empty)."""
 
     folder: str
     kind: Literal[
@@ -71,6 +72,8 @@ class Notice(Struct, frozen=True):
         "left-out",
         "admin",
         "empty",
+        "forgotten",
+        "held",
     ]
     count: int
     text: str
@@ -273,6 +276,18 @@ def twin_failures(losses: Sequence[Loss]) -> list[Failure]:
         if each.kind == "twin"
         for uid in each.uids
     ]
+
+
+def retention_failures(blocked: str | None, kept: Sequence[tuple[str, str]]) -> list[Failure]:
+    """Why the rule of retention did not do what it should: all that stayed."""
+    failures = []
+    if blocked is not None:
+        advice = "`archiver run --confirm-deletions` forgets them, `archiver hold` keeps them"
+        failures.append(Failure(None, None, "retention", printable(blocked), None, advice))
+    for what, why in kept:
+        reason = f"{printable(what)} was not removed: {printable(why)}"
+        failures.append(Failure(None, None, "retention", reason, None, "`archiver forget --finish` tries again"))
+    return failures
 
 
 def quarantine_failures(quarantined: Sequence[Quarantined]) -> list[Failure]:

@@ -52,6 +52,18 @@ def admin_notices(admin: str | None, names: Collection[str]) -> list[Notice]:
     return [Notice("", "admin", 1, text)]
 
 
+def retention_notices(forgotten: int, held: int) -> list[Notice]:
+    """What the rule of retention did: messages that it forgot, and those that are due and held."""
+    found = []
+    if forgotten:
+        text = f"{counted(forgotten, 'message')} gone from the source for long: forgotten by [retention]"
+        found.append(Notice("", "forgotten", forgotten, text))
+    if held:
+        text = f"{counted(held, 'message')} would be forgotten by [retention], but a hold keeps them"
+        found.append(Notice("", "held", held, text))
+    return found
+
+
 def unnumbered_notices(names: Sequence[str], server: str) -> list[Notice]:
     """The notice about folders without UIDVALIDITY at the source or at the destination; none if there are none."""
     if not names:

@@ -105,7 +105,7 @@ include_removed_option = click.option(
 confirm_deletions_option = click.option(
     "--confirm-deletions",
     is_flag=True,
-    help='Carry out [replay] vanished = "mark" or "expunge" beyond the deletion limit.',
+    help='Carry out [replay] vanished = "mark" or "expunge", and [retention], beyond the deletion limit.',
 )
 
 after_cutover_option = click.option(

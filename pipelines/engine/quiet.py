@@ -21,7 +21,7 @@ from archiver.control.run import utc_now
 from archiver.errors import Interrupted
 from pipelines.events import Began, Waiting, emit, failed
 from pipelines.reporting import RunScope, report_run
-from pipelines.steps import DestinationSteps, SourceSteps, end_failed
+from pipelines.steps import DestinationSteps, SourceSteps, end_failed, retain_by_rule
 from pipelines.stop import STOP
 
 if TYPE_CHECKING:
@@ -104,6 +104,7 @@ class _QuietRun(Struct):
                 self._next(archive, replayed, "verify")
                 refused = at_destination.verify(archive, recorder, replayed, report)
             self._next(archive, refused, _MIGRATED if self.replays else _REPORTED)
+            retain_by_rule(archive, recorder, self.run, confirmed=False)
             report_run(archive, self.run, None, self.scope, there=None if seen is None else seen.folders)
             ledger.complete_step(self.run, self.step, "", utc_now())
         return True

@@ -146,6 +146,7 @@ def _may_be_quiet(options: Options) -> bool:
     """Whether the command asks for no more than what is new; and Luigi alone decides, if somebody configured it,
     which accounts it shares with other machines, or how many connections a server gets from [resources]."""
     asked = options.steps == "replay" or options.retry != "due" or options.new_source or options.new_archive
+    asked = asked or options.confirm_deletions
     is_configured = "LUIGI_CONFIG_PATH" in os.environ or Path("/etc/luigi").exists()
     return not (asked or is_configured or options.scheduler_url)
 

@@ -116,6 +116,7 @@ def _task(attempt: Attempt, options: Options, accounts: Sequence[Settings]) -> A
         "new_source": options.new_source,
         "new_archive": options.new_archive,
         "destination_is": options.destination_is,
+        "confirm_deletions": options.confirm_deletions,
     }
     if options.steps == "archive" or (options.steps == "run" and attempt.settings.destination is None):
         return ArchiveAccount(**given)
@@ -124,7 +125,6 @@ def _task(attempt: Attempt, options: Options, accounts: Sequence[Settings]) -> A
         replay="only" if options.steps == "replay" else "yes",
         include_vanished=options.include_vanished,
         include_removed=options.include_removed,
-        confirm_deletions=options.confirm_deletions,
         after_cutover=options.after_cutover,
         as_of=options.as_of,
         beside=_elsewhere(attempt.settings, accounts),

@@ -30,7 +30,7 @@ from pipelines.events import Began, Expected, Freed, emit, failed
 from pipelines.graph.apart import luigi
 from pipelines.graph.targets import StepTarget
 from pipelines.reporting import RunScope, report_run
-from pipelines.steps import DestinationSteps, SourceSteps, end_failed
+from pipelines.steps import DestinationSteps, SourceSteps, end_failed, retain_by_rule
 from pipelines.stop import STOP, end_with_parent
 
 _PARENT = os.getpid()
@@ -250,7 +250,8 @@ class ArchiveAccount(AccountTask):
         return self.before(ArchiveFolders)
 
     def run(self) -> None:
-        with self.opened() as (archive, _):
+        with self.opened() as (archive, recorder):
+            retain_by_rule(archive, recorder, self.run_id, confirmed=self.confirm_deletions)
             report_run(archive, self.run_id, None, self.scope)
             archive.catalog.ledger.complete_step(self.run_id, self.step, "", utc_now())
         emit(self.settings.account, Freed())

@@ -95,6 +95,11 @@ def test_a_message_is_gone_from_every_place_and_does_not_come_back(person: Perso
     assert sum(map(len, there.values())) == 7
     person.is_without()
     assert mailbox_of(person.dovecot, person.new) == there
+    out = person.archive.with_name("out")
+    assert invoke(["export", str(person.config), str(out), "--to", "eml", "--include-vanished"]) == 0
+    past = person.archive.with_name("past")
+    assert invoke(["export", str(person.config), str(past), "--to", "mbox", "--as-of", "2099-01-01"]) == 0
+    assert traces(out, *WORDS) == traces(past, *WORDS) == []
     text = (person.archive / "forgotten" / "1.json").read_text()
     document = json.loads(text)
     assert (document["reason"], document["messages"][0]["digest"]) == ("request of 2026-11-02", DIGEST)

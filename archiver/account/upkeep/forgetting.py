@@ -132,6 +132,9 @@ def _clean(archive: Archive, number: int) -> None:
     places = archive.catalog.keeping.forgotten_places(number)
     forget_in_reports(archive.reports, {(printable(each.folder), each.key[1]) for each in places})
     archive.place.discard_replaced()
+    for leftover in (archive.settings.archive.path / "journal").glob(".*.tmp"):  # of a write that was killed
+        with Writing(str(leftover)):
+            leftover.unlink(missing_ok=True)
     if (metadata := archive.storage.metadata) is not None:
         write_lists(metadata, archive.catalog, {each.placement.directory for each in places})
 

@@ -67,7 +67,7 @@ class SqlCatalog:
                 return
             (last,) = connection.execute("SELECT coalesce(max(id), 0) FROM header").fetchone()
         if self._texts is not None:
-            self._texts.discard()
+            self._texts.purge()
         if self._bodies is not None:
             self._bodies.purge(list(self.keeping.forgotten()), last)
         self._database.vacuum()

@@ -108,6 +108,11 @@ class SqlKeeping:
         with self._database.reading() as connection:
             return [digest for (digest,) in connection.execute(_GONE_BEFORE, (moment,))]
 
+    def count(self) -> int:
+        """How many messages there are, each digest once."""
+        with self._database.reading() as connection:
+            return int(connection.execute("SELECT count(DISTINCT digest) FROM message").fetchone()[0])
+
     def copies(self, keys: Collection[MessageKey]) -> Sequence[HeldCopy]:
         """The copies of these messages that exist as far as known, also those that were stored twice."""
         with self._database.reading() as connection:

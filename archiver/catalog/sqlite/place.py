@@ -113,7 +113,9 @@ class SqlitePlace(Struct, frozen=True, eq=False):
         return SqlitePlace(copy, self.file)
 
     def discard_replaced(self) -> Sequence[str]:
-        """Remove the catalogs that were replaced by `install`; returns their paths."""
+        """Remove the catalogs that were replaced by `install`, and those that killed processes left; returns the
+        paths of the former."""
+        self._remove_abandoned()
         found = sorted(self.file.parent.glob(f"{self.file.name}.{_ASIDE}*"))
         with Writing(os.fspath(self.file)):
             for each in found:

@@ -125,7 +125,7 @@ class BodyIndex:
         Raises:
             ArchiveNotWritable: another process is writing to it, or this user may not; it still has them.
         """
-        if not self.file.exists():
+        if not (self.may_change and self.file.exists()):
             return
         with self._alone() as alone:
             if not alone:

@@ -79,6 +79,17 @@ class TextIndex:
             with closing(Extension(self)) as extension:
                 yield extension
 
+    def purge(self) -> None:
+        """Remove the index; the next search makes another one.
+
+        Raises:
+            ArchiveNotWritable: another process is extending it, or this user may not change it; it is still there.
+        """
+        self.discard()
+        if self.may_change and self._file.exists():
+            hint = "wait until it is done, and give the command again"
+            raise ArchiveNotWritable(f"{self._file}: another process is changing it", hint=hint)
+
     def discard(self) -> None:
         """Remove what is damaged; the next search makes another one."""
         with self.extending() as extension:
