@@ -48,13 +48,15 @@ class Forget(Struct, frozen=True):
 
 class HeldPlace(Struct, frozen=True):
     """A place of a message: its epoch and UID, the name of its folder, when it was seen to be gone from the source,
-    or its epoch ended; None: it is there. `shown`: the source had it when its epoch was last looked at."""
+    or its epoch ended; None: it is there. `shown`: the source had it when its epoch was last looked at. `pruned`:
+    we removed it from there."""
 
     key: MessageKey
     folder: str
     placement: Placement
     gone_at: str | None
     shown: bool
+    pruned: bool = False
 
 
 class HeldCopy(Struct, frozen=True):
@@ -88,7 +90,8 @@ class Forgettable(Protocol):
         """All places of the messages with these digests, those of a digest together."""
 
     def gone_before(self, moment: str) -> Sequence[Digest]:
-        """The messages of which every place was gone from the source before that moment (UTC)."""
+        """The messages of which every place was gone from the source before that moment (UTC), and none of them
+        because we removed it."""
 
     def count(self) -> int:
         """How many messages there are, each digest once."""

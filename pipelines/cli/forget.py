@@ -196,11 +196,12 @@ def _doomed(archive: Archive, order: _Order) -> Doom:
     if order.before is not None and order.vanished:
         day = order.before.strftime("%Y-%m-%dT%H:%M:%SZ")
         found = [each for each in found if (each[0].gone_at or day) < day]
-    return doom(archive, digests_of(found), None if order.everywhere else _meant(found))
+    return doom(archive, digests_of(found), None if order.everywhere else _meant(found, vanished=order.vanished))
 
 
-def _meant(found: Sequence[Sequence[Found]]) -> Callable[[HeldPlace], bool]:
-    """Which places match. One of an ended epoch of a folder is not found, but is meant with the present ones."""
+def _meant(found: Sequence[Sequence[Found]], *, vanished: bool) -> Callable[[HeldPlace], bool]:
+    """Which places match. One of an ended epoch of a folder is not found, but is meant with the present ones. Of
+    what is `vanished`, what `prune` removed is not meant: nobody deleted it."""
     keys = {places[0].key for places in found}
     folders: Mapping[tuple[Digest, str], Collection[Any]] = {
         (places[0].placement.digest, places[0].placement.directory): () for places in found
@@ -208,6 +209,8 @@ def _meant(found: Sequence[Sequence[Found]]) -> Callable[[HeldPlace], bool]:
 
     def meant(place: HeldPlace) -> bool:
         its = place.placement
+        if vanished and place.pruned:
+            return False
         return place.key in keys or (place.gone_at is not None and (its.digest, its.directory) in folders)
 
     return meant

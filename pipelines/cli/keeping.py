@@ -69,8 +69,8 @@ def summary(done: ForgetDone) -> str:
                 f"{counted(done.copies, 'copy', 'copies')} {stay} at the destination (--also-at-destination)"
             )
     if done.doomed.elsewhere:
-        stay = "stays: it is" if len(done.doomed.elsewhere) == 1 else "stay: they are"
-        words.append(f"{len(done.doomed.elsewhere):,} {stay} also where that does not match (--everywhere)")
+        stay = "message stays" if len(done.doomed.elsewhere) == 1 else "messages stay"
+        words.append(f"{len(done.doomed.elsewhere):,} {stay}, since another place does not match (--everywhere)")
     if done.doomed.held:
         words.append(f"{counted(len(done.doomed.held), 'message is', 'messages are')} held")
     if done.kept:
@@ -122,7 +122,9 @@ def show_forgotten(outcome: AccountOutcome[ForgetDone], done: ForgetDone, termin
         _show_messages(done, terminal)
     for places in list(done.doomed.elsewhere.items())[:_SHOWN]:
         digest, place = places
-        out.say(f'  stays: {digest[:16]} is also in "{printable(place.folder)}", UID {place.key[1]}')
+        where = f'"{printable(place.folder)}", UID {place.key[1]}'
+        why = f"was pruned from {where}" if place.pruned else f"is also in {where}"
+        out.say(f"  stays: {digest[:16]} {why}")
     for digest, hold in list(done.doomed.held.items())[:_SHOWN]:
         out.say(f"  held: {digest[:16]} by hold {hold.number}: {hold_words(hold_to_record(hold))}", "yellow")
     for what, why in done.kept[:_SHOWN]:

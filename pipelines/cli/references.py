@@ -99,6 +99,10 @@ def resolve(archive: Archive, reference: str) -> list[Found]:
     if not digests and (reason := _why_quarantined(archive, reference)) is not None:
         hint = "`archiver retry` tries to fetch it again"
         raise ConfigError(reference, [f"is in quarantine and not in the archive: {reason}"], hint=hint)
+    if not digests and (reason := _why_forgotten(archive, reference)) is not None:
+        raise ConfigError(
+            reference, [reason], hint="nothing of it is left; docs/data-protection.md says what that means"
+        )
     if not digests:
         raise ConfigError(reference, ["no such message in the archive"], hint="`archiver search` finds messages")
     if len(digests) > 1:
@@ -113,6 +117,17 @@ def _why_quarantined(archive: Archive, reference: str) -> str | None:
     for each in archive.catalog.account.quarantined():
         if reference in (f"{each.folder}/{each.uid}", f"{printable(each.folder)}/{each.uid}"):
             return printable(each.reason)
+    return None
+
+
+def _why_forgotten(archive: Archive, reference: str) -> str | None:
+    """That what a reference names was forgotten; None: it was not."""
+    keeping = archive.catalog.keeping
+    for each in keeping.forgets():
+        for place in keeping.forgotten_places(each.number):
+            named = reference in (f"{place.folder}/{place.key[1]}", f"{printable(place.folder)}/{place.key[1]}")
+            if named or (len(reference) >= 8 and place.placement.digest.startswith(reference.lower())):
+                return f"was forgotten on {each.at[:10]} (number {each.number}): {printable(each.reason)}"
     return None
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from pipelines.cli.main import invoke
 from tests.accounts import CATALOG, account_file, archive_of, assert_whole, command, mail, run
-from tests.buckets import assert_bucket_whole, bucket_account, forget_locally, root_of
+from tests.buckets import assert_bucket_whole, bucket_account, forget_locally, lease_has_run_out, root_of
 from tests.faults.replays import destination, mailbox_of
 from tests.servers.dovecot import Dovecot
 from tests.servers.s3_endpoint import Endpoint
@@ -126,7 +126,8 @@ def test_it_stays_away_in_a_new_epoch_in_another_folder_and_when_it_comes_anew(p
     ran = run(person.config)
     assert [ran.folder(name)["forgotten"] for name in ("INBOX", "Work", "Copies")] == [1, 1, 0]
     person.is_without()
-    assert "no such message in the archive" in person("restore", DIGEST[:16], expect=2)["message"]
+    for reference in (DIGEST[:16], "Work/4"):
+        assert "was forgotten on 20" in person("restore", reference, expect=2)["message"]
 
 
 def test_what_was_only_moved_is_not_forgotten_with_what_is_gone(person: Person) -> None:
@@ -356,3 +357,70 @@ def test_another_machine_forgets_what_this_one_did(
     run(person.config)
     assert person.traces() == []
     person("verify", "--deep")
+
+
+_KILLED_AT_A_REQUEST = """
+import os, signal
+from archiver.journal.recorder import Recorder
+from archiver.storage.s3.bucket import BotoBucket
+from pipelines.cli.main import main
+left, begun = [{count}], []
+def moment():
+    if begun:
+        left[0] -= 1
+        if left[0] < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+write = Recorder.write
+def written(self, facts):
+    begun.append(True)
+    write(self, facts)
+    moment()
+Recorder.write = written
+for name in ("create", "replace", "forget_versions"):
+    def wrapped(self, *arguments, call=getattr(BotoBucket, name)):
+        moment()
+        done = call(self, *arguments)
+        moment()
+        return done
+    setattr(BotoBucket, name, wrapped)
+delete = BotoBucket.delete
+def deleted(self, keys):
+    for key in list(keys):
+        moment()
+        yield from delete(self, [key])
+        moment()
+BotoBucket.delete = deleted
+main()
+"""
+
+
+@pytest.mark.lasts(15)
+def test_killed_between_requests_to_a_bucket_it_is_ended_by_the_next_command(
+    dovecot: Dovecot, capsys: pytest.CaptureFixture[str], tmp_path: Path, gateway: Endpoint
+) -> None:
+    """Packs are written again before they go, and segments are replaced while older versions are there."""
+    bucket = gateway.fresh_bucket(versioned=True)
+    person = InBucket(dovecot, capsys, tmp_path, gateway, bucket, layout="packs")
+    run(person.config)
+    kills = 0
+    for count in range(2, 1000, 6):
+        secret = SECRET.replace(b"quuxplugh", b"quuxplugh%d" % count)
+        dovecot.append_many(person.user, "INBOX", [Append(secret)])
+        run(person.config)
+        program = ("-c", _KILLED_AT_A_REQUEST.format(count=count))
+        digest = hashlib.sha256(secret).hexdigest()
+        ended = command("forget", person.config, digest[:16], *REASON, program=program, expect=None)
+        word = b"quuxplugh%d@" % count
+        if ended.exit_code != 0:
+            assert ended.exit_code == -signal.SIGKILL, ended.output
+            kills += 1
+            lease_has_run_out(person.config, gateway)
+        person("verify", "--deep", "--offline")
+        assert_bucket_whole(person.config, gateway)
+        there = traces_there(gateway, bucket, root_of(person.config), word)
+        if ended.exit_code == 0:
+            assert there == traces(person.archive, word) == []
+            break
+        if there:  # it was killed before anything was recorded
+            assert person("search", "--message-id", (word + b"heartofgold.example").decode())["found"]
+    assert kills > 1

@@ -19,7 +19,8 @@ from tests.servers.wire import Append
 from tests.traces import traces
 
 MESSAGES = 40
-RULE = {"retention__vanished": "180d"}
+DURABLE = {"archive__durability": "batch"}
+RULE = {"retention__vanished": "180d", **DURABLE}
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def config(dovecot: Dovecot, mail_user: str, tmp_path: Path) -> Path:
     """Of 40 messages, the first three are gone; the first one was moved to Work."""
     dovecot.create(mail_user, "Work")
     dovecot.append_many(mail_user, "INBOX", [Append(mail(n), ("\\Seen",)) for n in range(MESSAGES)])
-    file = account_file(tmp_path, dovecot, mail_user)
+    file = account_file(tmp_path, dovecot, mail_user, **DURABLE)
     run(file)
     dovecot.append_many(mail_user, "Work", [Append(mail(0))])
     dovecot.expunge(mail_user, "INBOX", [1, 2, 3])
@@ -106,3 +107,17 @@ def test_what_is_held_stays(config: Path, dovecot: Dovecot, mail_user: str, pass
     assert invoke(["release", str(config), "1", "--reason", "settled"]) == 0
     assert notices(run(config)) == [("forgotten", 1)]
     assert hashlib.sha256(mail(1)).hexdigest() not in digests(config)
+
+
+def test_what_was_pruned_stays(config: Path, dovecot: Dovecot, mail_user: str, passed: Any) -> None:
+    """Nobody deleted it: it was removed from the source because the archive has it. Not even by --vanished."""
+    with_rule(config, dovecot, mail_user)
+    assert invoke(["prune", str(config), "--older-than", "1d", "--confirm", "--confirm-deletions"]) == 0
+    run(config)
+    held = digests(config)
+    passed(400)
+    assert notices(run(config)) == [("forgotten", 2)]  # which somebody deleted before
+    gone = {hashlib.sha256(mail(n)).hexdigest() for n in (1, 2)}
+    assert digests(config) == held - gone
+    assert invoke(["forget", str(config), "--vanished", "--reason", "all that is gone", "--yes"]) == 0
+    assert digests(config) == held - gone

@@ -48,13 +48,18 @@ WHERE forgotten.forget = ?
 ORDER BY folder.number, epoch.number, uid
 """
 
+#: A message that `prune` removed from the source: nobody deleted it, and the archive is where it is now.
+_PRUNED = """EXISTS (
+    SELECT 1 FROM prune WHERE prune.epoch = message.epoch AND prune.uid = message.uid AND prune.pruned_at IS NOT
+    NULL
+)"""
 _HELD_PLACES = f"""
 SELECT message.epoch, folder.path, coalesce(message.vanished_at, epoch.ended_at),
-    message.vanished_at IS NULL, {PLACE}
+    message.vanished_at IS NULL, {_PRUNED}, {PLACE}
 FROM {MESSAGES} WHERE message.digest IN {any_of("digests")}
 ORDER BY message.digest, message.epoch, message.uid
 """
-_GONE_AT = "coalesce(message.vanished_at, epoch.ended_at, folder.gone_at)"
+_GONE_AT = f"CASE WHEN NOT {_PRUNED} THEN coalesce(message.vanished_at, epoch.ended_at, folder.gone_at) END"
 _GONE_BEFORE = f"""
 SELECT message.digest FROM {MESSAGES} GROUP BY message.digest
 HAVING count(*) = count({_GONE_AT}) AND max({_GONE_AT}) < ? ORDER BY message.digest
@@ -99,12 +104,13 @@ class SqlKeeping:
         with self._database.reading() as connection:
             rows = connection.execute(_HELD_PLACES, {"digests": json_list(digests)})
             return [
-                _held(epoch, path, gone_at, shown, placement(its, sets))
-                for epoch, path, gone_at, shown, *its in rows
+                _held(epoch, path, gone_at, shown, placement(its, sets), pruned)
+                for epoch, path, gone_at, shown, pruned, *its in rows
             ]
 
     def gone_before(self, moment: str) -> Sequence[Digest]:
-        """The messages of which every place was gone from the source before that moment (UTC)."""
+        """The messages of which every place was gone from the source before that moment (UTC), and none of them
+        because we removed it."""
         with self._database.reading() as connection:
             return [digest for (digest,) in connection.execute(_GONE_BEFORE, (moment,))]
 
@@ -154,8 +160,10 @@ class SqlKeeping:
             ]
 
 
-def _held(epoch: int, path: str, gone_at: str | None, shown: int, place: Placement) -> HeldPlace:
-    return HeldPlace((epoch, place.uid), folder_name(path), place, gone_at, bool(shown))
+def _held(
+    epoch: int, path: str, gone_at: str | None, shown: int, place: Placement, pruned: int = False
+) -> HeldPlace:
+    return HeldPlace((epoch, place.uid), folder_name(path), place, gone_at, bool(shown), bool(pruned))
 
 
 def _forget(
