@@ -38,6 +38,7 @@ LINES = {
     "archiver export configs/alice.toml there --to mb": "archiver export configs/alice.toml there --to mbox ",
     "archiver restore configs/alice.toml --to dest": "archiver restore configs/alice.toml --to destination ",
     "archiver import configs/alice.toml configs/no": "archiver import configs/alice.toml configs/notes.txt ",
+    "archiver mark configs/alice.toml froz": "archiver mark configs/alice.toml frozen ",
     "archiver init new.toml --tls star": "archiver init new.toml --tls starttls ",
     "archiver run configs --log-file configs/no": "archiver run configs --log-file configs/notes.txt ",
     "archiver search configs --text show --has ": "archiver search configs --text show --has attachment ",

@@ -127,7 +127,7 @@ def _of(verb: Verb, option: Option) -> str:
 
 
 def _arguments(verb: Verb) -> Iterator[str]:
-    for number, argument in enumerate(verb.arguments):
+    for number, argument in enumerate(verb.completed):
         pattern = f'"{verb.name} "*' if "..." in argument.metavar else f'"{verb.name} {number}"'
         yield f"        {pattern}) {_action(argument.value)}return ;;"
 

@@ -56,7 +56,7 @@ def _all(verbs: Iterable[Verb]) -> Iterator[str]:
         here = f"complete -c archiver -n '__archiver_verb {verb.name}'"
         yield from (f"{here} {_option(option)}" for option in verb.options)
         # NOTE: fish does not say which argument of a verb a word is, so each of them is offered.
-        for action in dict.fromkeys(_action(argument.value) for argument in verb.arguments):
+        for action in dict.fromkeys(_action(argument.value) for argument in verb.completed):
             if action:
                 yield f"{here} {action}"
 

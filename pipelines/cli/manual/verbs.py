@@ -48,6 +48,17 @@ class Verb(Struct, frozen=True):
     arguments: tuple[Argument, ...]
     options: tuple[Option, ...]
 
+    @property
+    def completed(self) -> tuple[Argument, ...]:
+        """The arguments for a shell, which cannot know where several of one kind end: the words that may follow are
+        offered with each of them."""
+        for number, several in enumerate(self.arguments):
+            if "..." in several.metavar:
+                words = (word for after in self.arguments[number + 1 :] for word in after.value.words)
+                value = Value(several.value.kind, (*several.value.words, *words))
+                return (*self.arguments[:number], Argument(several.metavar, several.help, value))
+        return self.arguments
+
 
 def verbs_of(program: click.Group) -> tuple[Verb, ...]:
     """All verbs that are not hidden, in the order of the help. Their modules are imported."""

@@ -70,7 +70,7 @@ def script(verbs: Sequence[Verb], options: Iterable[Option]) -> str:
 def _case(verb: Verb) -> Iterator[str]:
     yield f"        {verb.name})"
     specs = [each for option in verb.options for each in _option(option)]
-    specs += [_argument(number, each) for number, each in enumerate(verb.arguments, start=1)]
+    specs += [_argument(number, each) for number, each in enumerate(verb.completed, start=1)]
     yield "            _arguments -S \\"
     yield from (f"                {spec} \\" for spec in specs[:-1])
     yield f"                {specs[-1]} ;;"
