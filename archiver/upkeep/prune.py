@@ -31,6 +31,7 @@ from archiver.errors import (
 from archiver.events import Noted, Planned, Verified, Working
 from archiver.facts.pruning import PrunedFact, PruningFact, UnprunedFact
 from archiver.journal.recorder import Recorder
+from archiver.mail.content import header_block, is_placeholder
 from archiver.mail.folder_names import printable
 from archiver.mail.model import Attributes, Flags, KnownFolder, Placement
 from archiver.storage.port import MessageStore, Prefetch
@@ -68,14 +69,15 @@ class Damaged(Struct, frozen=True):
 
 class FolderOutcome(Struct):
     """What became of a folder's messages, by UID: `pruned`, `gone` before without our doing, kept since they are
-    `flagged` now, kept since the source shows something else (`other`), or `refused` by the server. `error` is why
-    the folder could not be finished."""
+    `flagged` now, kept since the archive has only one of the `placeholders` of the server's, kept since the source
+    shows something else (`other`), or `refused` by the server. `error` is why the folder could not be finished."""
 
     plan: FolderPlan
     pruned: set[int] = field(default_factory=set)
     octets: int = 0
     gone: set[int] = field(default_factory=set)
     flagged: set[int] = field(default_factory=set)
+    placeholders: set[int] = field(default_factory=set)
     other: set[int] = field(default_factory=set)
     refused: set[int] = field(default_factory=set)
     error: str | None = None
@@ -133,7 +135,7 @@ class PruneStep(Struct):
         self.control.progress(Working(plan.known.folder.name))
         try:
             for uids in () if plan.beyond_limit else plan.uids.pieces(_TOGETHER):
-                if places := self._proved(plan, uids):
+                if places := self._proved(outcome, uids):
                     self.over(partial(self._remove, outcome, places))
             if self.catalog.prunes.begun(plan.epoch.number):
                 self.over(partial(self._give_up_rest, outcome))
@@ -144,34 +146,41 @@ class PruneStep(Struct):
             outcome.error = error.within(name)
             self.control.progress(Noted(f'folder "{name}": {outcome.error}'))
 
-    def _proved(self, plan: FolderPlan, uids: Collection[int]) -> list[Placement]:
-        """Those of these messages whose octets are in the store: read now, from the first to the last."""
+    def _proved(self, outcome: FolderOutcome, uids: Collection[int]) -> list[Placement]:
+        """Those of these messages whose octets are in the store: read now, from the first to the last. A
+        placeholder that a server sent, and somebody accepted, is not the message that the source may still have."""
+        plan = outcome.plan
         places = [each for each in self.catalog.messages.placements(plan.epoch.number, uids=uids) if each.present]
         if self.prefetch is not None:
             self.prefetch.prefetch(places)
         proved = []
         for each in places:
             self.control.check_stop()
-            if (problem := self._problem(each)) is None:
+            problem, header = self._read(each)
+            if problem is None and is_placeholder(header):
+                outcome.placeholders.add(each.uid)
+            elif problem is None:
                 proved.append(each)
             else:
                 self._result.damaged.append(Damaged(plan.known.folder.name, each.uid, problem))
         self.control.progress(Verified(len(places), sum(each.size for each in places)))
         return proved
 
-    def _problem(self, place: Placement) -> str | None:
-        digest = hashlib.sha256()
+    def _read(self, place: Placement) -> tuple[str | None, bytes]:
+        """What is wrong with a message's octets, None if nothing is; and its header."""
+        digest, first = hashlib.sha256(), b""
         try:
             with self.store.open(place) as file:
                 while piece := file.read(_PIECE):
                     digest.update(piece)
+                    first = first or piece
         except IntegrityError as error:
-            return str(error)
+            return str(error), b""
         except OSError as error:
-            return f"{self.store.display_path(place)}: {error.strerror}"
+            return f"{self.store.display_path(place)}: {error.strerror}", b""
         if digest.hexdigest() != place.digest:
-            return f"{self.store.display_path(place)}: its bytes are not those that were stored"
-        return None
+            return f"{self.store.display_path(place)}: its bytes are not those that were stored", b""
+        return None, header_block(first)
 
     # -- over a connection, perhaps not for the first time --------------------------------------------------------
 
@@ -180,8 +189,7 @@ class PruneStep(Struct):
         number = outcome.plan.epoch.number
         self._open(outcome, mailbox)
         self._settle(outcome, mailbox)
-        done = self.catalog.prunes.done(number)
-        wanted = {each.uid: each for each in places if each.uid not in done}
+        wanted = {each.uid: each for each in places if each.uid not in outcome.pruned}
         shown: dict[int, Attributes] = {}
         for each in mailbox.scan(wanted) if wanted else ():
             shown[each.uid] = shown.get(each.uid, each).updated(each)

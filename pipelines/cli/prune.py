@@ -38,6 +38,7 @@ _KEPT = {
     "held": ("is held", "are held"),
     "not_at_destination": ("is not at the destination yet", "are not at the destination yet"),
     "kept_flagged": ("is flagged", "are flagged"),
+    "placeholders": ("is only a placeholder in the archive", "are only placeholders in the archive"),
 }
 
 
@@ -253,6 +254,7 @@ def _folder(plan: FolderPlan, outcome: FolderOutcome | None) -> dict[str, Any]:
         "kept_flagged": plan.kept_flagged + (len(outcome.flagged) if outcome else 0),
         "held": plan.held,
         "not_at_destination": plan.unsent,
+        "placeholders": len(outcome.placeholders) if outcome else 0,
         "beyond_limit": plan.beyond_limit,
         "pruned": len(outcome.pruned) if outcome else 0,
         "gone_before": len(outcome.gone) if outcome else 0,

@@ -395,6 +395,18 @@ class TestOddServers:
         assert done["folders"][0]["differing"] == [2, 4]
         assert sorted(server.left) == [2, 4]
 
+    def test_a_placeholder_that_was_accepted_is_not_the_message(
+        self, odd: Callable[..., Odd], prune: Prune
+    ) -> None:
+        server = odd()
+        given = b"Subject: Retrieval using the IMAP4 protocol failed for the following message: 8\r\n\r\nsorry\r\n"
+        server.inbox.add(ScriptedMessage(given, (), OLD))
+        run(server.config, expect=3)
+        run(server.config, retry="accept")
+        (folder,) = prune(server.config, *ALL)["folders"]
+        assert (folder["pruned"], folder["placeholders"]) == (6, 1)
+        assert list(server.left) == [7]
+
     def test_a_mark_that_a_killed_attempt_left_goes_when_the_message_is_not_wanted_any_more(
         self, odd: Callable[..., Odd], prune: Prune
     ) -> None:
