@@ -259,7 +259,7 @@ def _context(
         control=archive.guarded(control),
         started=control.now(),
         pace=Pace(server.settings.read_timeout),
-        limits=server.limits,
+        limits=server.share.limits,
         gone=archive.gone_folders(),
     )
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import asdict
@@ -18,9 +18,11 @@ from archiver.config.settings import (
     LimitsSettings,
     ServerSettings,
     Settings,
+    SharedLimits,
     SourceSettings,
 )
 from archiver.control.limits.limiter import UNLIMITED, Limiter, Limits
+from archiver.control.limits.port import Meter
 from archiver.control.run import RunControl
 from archiver.destination.open import open_destination
 from archiver.destination.port import MailDestination
@@ -36,6 +38,9 @@ from archiver.source.open import doubts_in_files, open_files, open_source
 from archiver.source.port import SourceConnection
 from archiver.source.retry import RetryingSource
 
+if TYPE_CHECKING:
+    from archiver.fleet.shared import Seat, SharedServer
+
 #: What was read of an account's files, in the archive's directory.
 FILES_CACHE = "files.sqlite"
 
@@ -43,6 +48,57 @@ FILES_CACHE = "files.sqlite"
 def no_spool() -> BinaryIO:
     """A look at a server fetches no messages."""
     raise RuntimeError("a look at a server needs no spool")
+
+
+class Metered(Protocol):
+    """A connection whose octets can be counted."""
+
+    def meter(self, meter: Meter) -> None:
+        """Count them there from now on."""
+
+
+C = TypeVar("C", bound=Metered)
+
+
+class Share(Struct, frozen=True):
+    """What an account may use of a server: by its own limits, and together with others of its fleet."""
+
+    account: Path
+    limits: Limiter = UNLIMITED
+    server: SharedServer | None = None
+
+    def connected(self, connect: Callable[[], C], control: RunControl) -> C:
+        """What `connect` returns, when the account may have a connection; it counts for the limits.
+
+        Raises:
+            BudgetUsedUp: nothing is left of the account's day.
+            Throttled: others of the fleet have all connections, and the account has one already.
+        """
+        self.limits.require()
+        seat = None if self.server is None else self.server.seat(self.account, control)
+        try:
+            connection = connect()
+        except BaseException:
+            if seat is not None:
+                seat.leave()
+            raise
+        return self._metered(connection, control, seat)
+
+    def kept(self, connection: C, control: RunControl) -> C:
+        """The same for a connection that an earlier step left."""
+        if self.server is None or self.server.has_seat(self.account):
+            return self._metered(connection, control, None)
+        return self.connected(lambda: connection, control)
+
+    def _metered(self, connection: C, control: RunControl, seat: Seat | None) -> C:
+        meter: Meter | None = self.limits.meter(control)
+        if self.server is not None:
+            from archiver.fleet.shared import SharedMeter
+
+            meter = SharedMeter(meter, self.server, seat, control)
+        if meter is not None:
+            connection.meter(meter)
+        return connection
 
 
 class OpenSource(Protocol):
@@ -65,7 +121,7 @@ class SourceServer(Struct, frozen=True):
     account: Path
     settings: SourceSettings
     open: OpenSource
-    limits: Limiter
+    share: Share
     logins: RefusedLogins | None = None
 
     def connect(
@@ -86,19 +142,18 @@ class SourceServer(Struct, frozen=True):
         attempts = attempts or self.settings.attempts
 
         def connect(*, fallback: bool) -> SourceConnection:
-            connection = None if fallback or accept or extra else take(self._whose)
-            if connection is not None:
-                connection.use(spool, numbering)
-            else:
-                connection = self.guarded(
-                    lambda: self.open(spool, numbering, control, fallback=fallback, accept=accept)
-                )
-            if (meter := self.limits.meter(control)) is not None:
-                connection.meter(meter)
-            return connection
+            kept = None if fallback or accept or extra else take(self._whose)
+            if kept is not None:
+                kept.use(spool, numbering)
+                return self.share.kept(kept, control)
+
+            def opened() -> SourceConnection:
+                return self.open(spool, numbering, control, fallback=fallback, accept=accept)
+
+            return self.share.connected(lambda: self.guarded(opened), control)
 
         return RetryingSource(
-            connect, attempts=attempts, control=control, leave=leave, patient=patient, limits=self.limits
+            connect, attempts=attempts, control=control, leave=leave, patient=patient, limits=self.share.limits
         )
 
     def guarded(self, connect: Callable[[], SourceConnection], *, anyway: bool = False) -> SourceConnection:
@@ -114,9 +169,17 @@ class SourceServer(Struct, frozen=True):
     def _whose(self) -> tuple[Path, SourceSettings]:
         return self.account, self.settings
 
-    def connect_once(self, numbering: Numbering, *, fallback: bool = False) -> SourceConnection:
-        """A single attempt at a logged-in connection, for a look that fetches no message."""
-        return self.guarded(lambda: self.open(no_spool, numbering, None, fallback=fallback), anyway=True)
+    def connect_once(
+        self, numbering: Numbering, *, fallback: bool = False, control: RunControl | None = None
+    ) -> SourceConnection:
+        """A single attempt at a logged-in connection, for a look that fetches no message. Without a `control` it is
+        a person's look, which keeps to no limits, and tries a login that was refused before."""
+
+        def connect() -> SourceConnection:
+            opens = lambda: self.open(no_spool, numbering, None, fallback=fallback)  # noqa: E731
+            return self.guarded(opens, anyway=control is None)
+
+        return connect() if control is None else self.share.connected(connect, control)
 
 
 _destination = KeptConnection[MailDestination]()
@@ -128,7 +191,7 @@ class DestinationServer(Struct, frozen=True):
     account: Path
     settings: DestinationSettings
     authenticator: Authenticator
-    limits: Limiter
+    share: Share
     logins: RefusedLogins
 
     def connect(self, spool: Spool, control: RunControl, *, patient: bool) -> DestinationConnection:
@@ -150,16 +213,14 @@ class DestinationServer(Struct, frozen=True):
         Raises:
             BudgetUsedUp: nothing is left of this day.
         """
-        self.limits.require()
+        self.share.limits.require()
         connection = _destination.take(self._whose)
         if connection is not None and not connection.use(spool):
             connection.hang_up()
             connection = None
-        if connection is None:
-            connection = self.connect_once(spool)
-        if (meter := self.limits.meter(control)) is not None:
-            connection.meter(meter)
-        return connection
+        if connection is not None:
+            return self.share.kept(connection, control)
+        return self.share.connected(lambda: self.connect_once(spool), control)
 
     def leave_open(self, connection: MailDestination) -> None:
         """Leave a connection that is in the middle of nothing to the next step, or close it."""
@@ -187,7 +248,7 @@ def source_of(settings: Settings) -> SourceServer:
     source = settings.source
     if isinstance(source, FilesSettings):
         opens = _files(source, settings.archive.path / FILES_CACHE)
-        return SourceServer(settings.file, source, opens, limits_of(settings, source))
+        return SourceServer(settings.file, source, opens, Share(settings.file))
     authenticator = authenticator_of(source)
 
     def connect(
@@ -201,7 +262,7 @@ def source_of(settings: Settings) -> SourceServer:
         return open_source(source, authenticator, spool, numbering, fallback=fallback, accept=accept)
 
     logins = _logins_of(settings, source, authenticator)
-    return SourceServer(settings.file, source, connect, limits_of(settings, source), logins)
+    return SourceServer(settings.file, source, connect, _share_of(settings, source), logins)
 
 
 def _logins_of(settings: Settings, server: ServerSettings, authenticator: Authenticator) -> RefusedLogins:
@@ -211,7 +272,23 @@ def _logins_of(settings: Settings, server: ServerSettings, authenticator: Authen
 _limiters: dict[tuple[Path, str, LimitsSettings], Limiter] = {}
 
 
-def limits_of(settings: Settings, server: ServerSettings | FilesSettings) -> Limiter:
+_shared: dict[tuple[str, str, str, SharedLimits], SharedServer] = {}
+
+
+def _share_of(settings: Settings, server: ServerSettings) -> Share:
+    limits, place = settings.servers.get(server.host.lower()), settings.fleet
+    if limits is None or place is None:
+        return Share(settings.file, _limits_of(settings, server))
+    key = place.ledger, place.name, server.host.lower(), limits
+    if key not in _shared:
+        from archiver.fleet.open import open_ledger
+        from archiver.fleet.shared import SharedServer
+
+        _shared[key] = SharedServer(open_ledger(place), server.host.lower(), limits)
+    return Share(settings.file, _limits_of(settings, server), _shared[key])
+
+
+def _limits_of(settings: Settings, server: ServerSettings) -> Limiter:
     """The limits of an account at one side: one value in a process, whichever step connects."""
     if server.limits is None:
         return UNLIMITED
@@ -250,7 +327,7 @@ def destination_of(settings: Settings) -> DestinationServer:
     server = settings.destination
     authenticator = authenticator_of(server)
     logins = _logins_of(settings, server, authenticator)
-    return DestinationServer(settings.file, server, authenticator, limits_of(settings, server), logins)
+    return DestinationServer(settings.file, server, authenticator, _share_of(settings, server), logins)
 
 
 def doubts_of(settings: Settings) -> Mapping[bytes, Mapping[str, tuple[int, str]]]:

@@ -94,8 +94,9 @@ def settings_of(file: Path, over: Tree, defaults: Defaults) -> Settings:
     account = file.stem
     tree = named({"source": {}, "archive": {}} | merge(defaults.tree, over), account)
     found = list(_contradictions(tree))
-    if "fleet" in over:
-        found.append((("fleet",), "is about all accounts of the fleet; write it into defaults.toml"))
+    for shared in ("fleet", "servers"):
+        if shared in over:
+            found.append(((shared,), "is about all accounts of the fleet; write it into defaults.toml"))
     checked, mistakes = read_table(AccountFile, tree, readers(file.parent))
     found += [(each.keys, _wording(each, tree)) for each in mistakes]
     problems = [*_name_problems(file), *(_line(keys, text, over, defaults) for keys, text in found)]
@@ -115,6 +116,7 @@ def settings_of(file: Path, over: Tree, defaults: Defaults) -> Settings:
         reports=checked.reports,
         retention=checked.retention,
         metrics=checked.metrics,
+        servers={host.lower(): each for host, each in checked.servers.items()},
         fleet=place_of(file, defaults, checked.fleet, _digest(tree)),
         warnings=tuple(_all_warnings(checked)),
     )
@@ -254,6 +256,7 @@ def _unknown(keys: Keys, tree: Tree) -> str:
     here = ".".join(map(str, table))
     if here == "source" and (problem := _of_another_source(str(key), _is_files(tree.get("source")))):
         return problem
+    here = "servers.HOST" if table[:1] == ["servers"] and len(table) == 2 else here
     known = list(TABLES[here].__struct_encode_fields__) if here in TABLES else list(_NESTED.get(here, _TOP))
     elsewhere = next((name for name, model in TABLES.items() if key in model.__struct_encode_fields__), None)
     if elsewhere:

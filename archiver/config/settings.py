@@ -129,6 +129,13 @@ class LimitsSettings(Table, frozen=True, kw_only=True):
     octets_per_day: Annotated[int, _limit] | None = None
 
 
+class SharedLimits(Table, frozen=True, kw_only=True):
+    """How much all accounts of a fleet together may do at a server. None: as much as each of them may."""
+
+    connections: Annotated[int, between(1, 10_000)] | None = None
+    octets_per_second: Annotated[int, _limit] | None = None
+
+
 class ServerSettings(Table, frozen=True, kw_only=True):
     """How to reach a server and log in. `fingerprint` is 64 lower-case hex digits; timeouts in seconds. `side` is
     the name of its table in the account file. `user` is whose mailbox it is; with a `login_user` the password is
@@ -346,6 +353,8 @@ class AccountFile(Table, frozen=True, kw_only=True):
     notify: NotifySettings = NotifySettings()
     metrics: MetricsSettings = MetricsSettings()
     fleet: FleetSettings = FleetSettings()
+    #: By the name of the host.
+    servers: Mapping[Annotated[str, checked_host], SharedLimits] = field(default_factory=dict)
 
 
 #: The tables of a file and their keys.
@@ -368,6 +377,7 @@ TABLES: Mapping[str, type[Table]] = {
     "notify.mail": MailSettings,
     "metrics": MetricsSettings,
     "fleet": FleetSettings,
+    "servers.HOST": SharedLimits,
 }
 
 
@@ -389,4 +399,5 @@ class Settings(Struct, frozen=True):
     notify: NotifySettings = NotifySettings()
     metrics: MetricsSettings = MetricsSettings()
     fleet: FleetPlace | None = None
+    servers: Mapping[str, SharedLimits] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()

@@ -9,6 +9,7 @@ port         the ledger as those who use it see it
 sql          its statements, which SQLite and PostgreSQL share
 sqlite       in a file, for one host
 postgresql   in a database, for several
+shared       seats and a pace at servers, as the connections of a process use them
 open         chooses the adapter
 states       how far a migration is, as a function of what happened
 """

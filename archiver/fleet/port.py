@@ -69,6 +69,22 @@ class Claims(Protocol):
         """Give up claims; those of others stay. `due`: the accounts are not due before."""
 
 
+class Servers(Protocol):
+    """What all accounts of a fleet share at a server. The ledger's own clock counts."""
+
+    def take_seat(self, server: str, seats: int, owner: str, seconds: float) -> int | None:
+        """One of so many seats at a server, for so many seconds; its number, or None if all are taken."""
+
+    def keep_seats(self, owner: str, seconds: float) -> None:
+        """Extend all seats of this owner. One that ran out meanwhile may be somebody else's now."""
+
+    def leave_seat(self, server: str, seat: int, owner: str) -> None:
+        """Give up a seat; nothing is done if it is not this owner's any more."""
+
+    def pass_octets(self, server: str, octets: int, rate: float) -> float:
+        """So many octets passed, where so many a second may; in how many seconds the next ones may pass."""
+
+
 class FleetLedger(Protocol):
     """The ledger of one fleet."""
 
@@ -83,6 +99,10 @@ class FleetLedger(Protocol):
     @property
     def claims(self) -> Claims:
         """Who works on which account."""
+
+    @property
+    def servers(self) -> Servers:
+        """What accounts share at a server."""
 
     def now(self) -> float:
         """The ledger's own clock, in seconds of the Unix epoch."""

@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 from archiver.config.secrecy import redacted
 from archiver.control.waiting import lock_free_after_fork
 from archiver.errors import ConfigError, LedgerUnavailable
-from archiver.fleet.port import Accounts, Claims
-from archiver.fleet.sql import SCHEMA, VERSION, Cursor, Dialect, SqlAccounts, SqlClaims
+from archiver.fleet.port import Accounts, Claims, Servers
+from archiver.fleet.sql import SCHEMA, VERSION, Cursor, Dialect, SqlAccounts, SqlClaims, SqlServers
 from archiver.mail.folder_names import printable
 
 try:
@@ -72,6 +72,7 @@ class PostgresqlLedger:
         claims = SqlClaims(self._database, _DIALECT, fleet)
         self.accounts = cast(Accounts, _Repeated(self._database, accounts))
         self.claims = cast(Claims, _Repeated(self._database, claims))
+        self.servers = cast(Servers, _Repeated(self._database, SqlServers(self._database, fleet)))
 
     def now(self) -> float:
         def ask() -> float:

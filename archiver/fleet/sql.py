@@ -42,6 +42,15 @@ SCHEMA = (
       began TEXT NOT NULL, ended TEXT, status TEXT, exit_code INTEGER, cause TEXT, next_step TEXT, owner TEXT,
       seconds DOUBLE PRECISION,
       PRIMARY KEY (fleet, account, run))""",
+    """
+    CREATE TABLE seat (
+      fleet TEXT NOT NULL, server TEXT NOT NULL, seat INTEGER NOT NULL,
+      owner TEXT NOT NULL, until DOUBLE PRECISION NOT NULL,
+      PRIMARY KEY (fleet, server, seat))""",
+    """
+    CREATE TABLE pace (
+      fleet TEXT NOT NULL, server TEXT NOT NULL, held DOUBLE PRECISION NOT NULL, at DOUBLE PRECISION NOT NULL,
+      PRIMARY KEY (fleet, server))""",
 )
 
 _KNOWN = """
@@ -92,6 +101,23 @@ _DUE = """
 _GIVE_BACK = """
     UPDATE account SET owner = NULL, claimed_until = NULL {due}
     WHERE fleet = ? AND owner = ? AND account {among}"""
+
+
+_TAKEN = "SELECT seat FROM seat WHERE fleet = ? AND server = ? AND until > ?"
+_SIT = """
+    INSERT INTO seat (fleet, server, seat, owner, until) VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT (fleet, server, seat) DO UPDATE SET owner = excluded.owner, until = excluded.until
+    WHERE seat.until <= ?"""
+_KEEP = "UPDATE seat SET until = ? WHERE fleet = ? AND owner = ?"
+_LEAVE = "DELETE FROM seat WHERE fleet = ? AND server = ? AND seat = ? AND owner = ?"
+_FIRST_PACE = (
+    "INSERT INTO pace (fleet, server, held, at) VALUES (?, ?, ?, ?) ON CONFLICT (fleet, server) DO NOTHING"
+)
+# What a second gives is the most that is held, and a clock that was set back gives nothing.
+_PASS = """
+    UPDATE pace SET at = ?,
+      held = CASE WHEN at >= ? THEN held WHEN held + ? * (? - at) < ? THEN held + ? * (? - at) ELSE ? END - ?
+    WHERE fleet = ? AND server = ? RETURNING held"""
 
 
 class Dialect(Struct, frozen=True):
@@ -310,3 +336,36 @@ def _account(row: Sequence[Any], now: float) -> Account:
         None if amounts[0] is None else Amounts(*amounts),
         Claim(owner, until - now) if owner is not None and until is not None and until > now else None,
     )
+
+
+class SqlServers:
+    """What the accounts of the fleet `name` share at servers. The `Servers` of the port."""
+
+    def __init__(self, database: Transactions, name: str) -> None:
+        self._database, self._fleet = database, name
+
+    def take_seat(self, server: str, seats: int, owner: str, seconds: float) -> int | None:
+        with self._database.transaction() as cursor:
+            now = self._database.now(cursor)
+            taken = {row[0] for row in cursor.rows(_TAKEN, (self._fleet, server, now))}
+            for seat in range(seats):
+                values = (self._fleet, server, seat, owner, now + seconds, now)
+                if seat not in taken and cursor.change(_SIT, values):  # nobody else was quicker
+                    return seat
+        return None
+
+    def keep_seats(self, owner: str, seconds: float) -> None:
+        with self._database.transaction() as cursor:
+            cursor.change(_KEEP, (self._database.now(cursor) + seconds, self._fleet, owner))
+
+    def leave_seat(self, server: str, seat: int, owner: str) -> None:
+        with self._database.transaction() as cursor:
+            cursor.change(_LEAVE, (self._fleet, server, seat, owner))
+
+    def pass_octets(self, server: str, octets: int, rate: float) -> float:
+        with self._database.transaction() as cursor:
+            now = self._database.now(cursor)
+            cursor.change(_FIRST_PACE, (self._fleet, server, rate, now))
+            filled = (now, now, rate, now, rate, rate, now, rate, octets)
+            ((held,),) = cursor.rows(_PASS, (*filled, self._fleet, server))
+        return max(0.0, -float(held) / rate)

@@ -16,7 +16,7 @@ from typing import Any
 
 from archiver.control.waiting import lock_free_after_fork
 from archiver.errors import ConfigError, LedgerUnavailable
-from archiver.fleet.sql import SCHEMA, VERSION, Cursor, Dialect, SqlAccounts, SqlClaims
+from archiver.fleet.sql import SCHEMA, VERSION, Cursor, Dialect, SqlAccounts, SqlClaims, SqlServers
 from archiver.storage.mounts import network_file_system_of
 
 _BUSY_SECONDS = 60
@@ -33,6 +33,7 @@ class SqliteLedger:
         self._database = _File(path)
         self.accounts = SqlAccounts(self._database, _DIALECT, fleet, self.place)
         self.claims = SqlClaims(self._database, _DIALECT, fleet)
+        self.servers = SqlServers(self._database, fleet)
 
     def now(self) -> float:
         return time.time()

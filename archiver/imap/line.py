@@ -203,6 +203,7 @@ class SocketLine:
     host = ""
     sock: socket.socket
     _sent = 0
+    _meters: tuple[Meter, ...] = ()
 
     def meter(self, meter: Meter) -> None:
         """Count all octets there, and let it decide when more may pass. What has passed over a connection that has
@@ -210,6 +211,7 @@ class SocketLine:
         if self._wire.meter is None:
             meter.passed(self._wire.received + self._sent)
         self._wire.meter = meter
+        self._meters = (*self._meters, meter)
 
     def connect(self, host: str, port: int, tls: ssl.SSLContext | None, timeout: float) -> None:
         """Connect; with `tls`, encrypted from the first octet."""
@@ -224,6 +226,12 @@ class SocketLine:
             self.sock.close()
         except (OSError, AttributeError):  # closed already, or never opened
             pass
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Nothing more passes."""
+        for each in self._meters:
+            each.closed()
 
     def read_line(self, most: int) -> bytes:
         """A line of at most `most` octets, including its end; without one if it is longer, or at the end of the
@@ -366,6 +374,13 @@ class Line(SocketLine, imaplib.IMAP4):
         """Connect. Called by imaplib."""
         self.port = port
         self.connect(host, port, self._tls, timeout or 0.0)
+
+    def shutdown(self) -> None:
+        """Close. Called by imapclient."""
+        try:
+            super().shutdown()
+        finally:
+            self._let_go()
 
     def speak_over(self, sock: socket.socket) -> None:
         """Read from and write to this socket from now on."""

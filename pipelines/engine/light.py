@@ -19,13 +19,15 @@ from msgspec import Struct
 
 from archiver.account.account import Account
 from archiver.account.meeting import record_refusal
+from archiver.account.servers import no_spool
+from archiver.control.run import RunControl
 from archiver.errors import AuthenticationFailed, BackendError, Throttled
 from archiver.fleet.fingerprint import Fingerprint
 from archiver.source.backoff import Backoff
 from archiver.source.numbering import UnrecordedNumbers
 from pipelines.attempts import Attempt, Remembered
 from pipelines.engine.names import RunNames
-from pipelines.events import Unchanged, emit
+from pipelines.events import Unchanged, emit, progress_of
 from pipelines.fleet.fingerprints import shown_by_source, shown_there, state_here
 from pipelines.reporting import RunScope
 from pipelines.steps import end_failed
@@ -125,7 +127,7 @@ class _Look(Struct):
         settings = account.settings
         if state_here(settings, account.medium) != fingerprint.here:
             return False
-        source = account.source.connect_once(UnrecordedNumbers())
+        source = account.source.connect_once(UnrecordedNumbers(), control=self._control)
         try:
             listed = source.list_folders()
         except BaseException:
@@ -136,9 +138,13 @@ class _Look(Struct):
             return False
         return not self.replays or self._is_unchanged_there(account, fingerprint)
 
+    @property
+    def _control(self) -> RunControl:
+        return STOP.control(progress_of(self.attempt.settings.account))
+
     def _is_unchanged_there(self, account: Account, fingerprint: Fingerprint) -> bool:
         try:
-            destination = account.destination.connect_once()
+            destination = account.destination.connect_or_take(no_spool, self._control)
             try:
                 there = destination.list_folders()
             except BaseException:

@@ -3,6 +3,7 @@ opens the same ledger once more, as another process would."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -234,3 +235,44 @@ class LedgerContract:
 
         taken = [name for mine in claimed for name in mine]
         assert sorted(taken) == names
+
+    def test_there_are_so_many_seats_at_a_server_for_all(
+        self, ledger: FleetLedger, again: Callable[[], FleetLedger]
+    ) -> None:
+        ledger.accounts.known()  # it is there
+
+        def take(number: int) -> int | None:
+            one = again()
+            try:
+                return one.servers.take_seat("imap.example.org", 5, f"process-{number}", 60)
+            finally:
+                one.close()
+
+        with ThreadPoolExecutor(4) as threads:
+            taken = list(threads.map(take, range(12)))
+        assert sorted(each for each in taken if each is not None) == [0, 1, 2, 3, 4]
+        assert ledger.servers.take_seat("imap.example.net", 1, "another", 60) == 0
+
+        owner = f"process-{taken.index(3)}"
+        ledger.servers.leave_seat("imap.example.org", 3, "somebody else")
+        assert ledger.servers.take_seat("imap.example.org", 5, "late", 60) is None
+        ledger.servers.leave_seat("imap.example.org", 3, owner)
+        assert ledger.servers.take_seat("imap.example.org", 5, "late", 60) == 3
+
+    def test_a_seat_that_nobody_keeps_is_free(self, ledger: FleetLedger) -> None:
+        assert ledger.servers.take_seat("imap.example.org", 2, "killed", 0.05) == 0
+        assert ledger.servers.take_seat("imap.example.org", 2, "alive", 0.05) == 1
+        ledger.servers.keep_seats("alive", 60)
+        time.sleep(0.1)
+        assert ledger.servers.take_seat("imap.example.org", 2, "new", 60) == 0
+        assert ledger.servers.take_seat("imap.example.org", 2, "newer", 60) is None
+
+    def test_octets_of_all_are_one_rate(self, ledger: FleetLedger, again: Callable[[], FleetLedger]) -> None:
+        other = again()
+        try:
+            assert ledger.servers.pass_octets("imap.example.org", 1000, 1000) == pytest.approx(0, abs=0.1)
+            assert other.servers.pass_octets("imap.example.org", 2000, 1000) == pytest.approx(2, abs=0.3)
+            assert ledger.servers.pass_octets("imap.example.org", 0, 1000) == pytest.approx(2, abs=0.4)
+            assert ledger.servers.pass_octets("imap.example.net", 10, 1000) == 0
+        finally:
+            other.close()

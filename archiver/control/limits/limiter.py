@@ -155,5 +155,8 @@ class WireMeter(Struct, frozen=True):
     def passed(self, octets: int) -> None:
         self.limiter.passed(octets)
 
+    def closed(self) -> None:
+        pass
+
 
 UNLIMITED = Limiter(Limits())

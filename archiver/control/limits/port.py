@@ -18,3 +18,6 @@ class Meter(Protocol):
 
     def passed(self, octets: int) -> None:
         """So many octets were sent or received."""
+
+    def closed(self) -> None:
+        """The connection is over; may be called twice."""
