@@ -94,7 +94,7 @@ def restore(
     **matching: Any,
 ) -> int:
     """Put messages of an archive back into a mailbox, byte for byte, with the dates, flags and keywords that they
-    had. This is the only command that writes to a source, and it says so first. It adds messages and the folders
+    had. This is the only command that adds to a source, and it says so first. It adds messages and the folders
     for them; nothing that is there is changed or removed.
 
     Messages are named by REF, as `archiver search` prints it (INBOX/17, or the beginning of a digest), or chosen by
@@ -241,7 +241,7 @@ def _restore(settings: Settings, order: _Order, answer: Any, emit: Emit) -> Acco
 
 def _announcement(order: _Order, *, dry: bool) -> str:
     would = "would write" if dry else "writes"
-    only = ": the only command that does so" if order.mailbox.role == "source" else ""
+    only = ": the only command that adds to it" if order.mailbox.role == "source" else ""
     return f"restore {would} to {order.mailbox.name}, {_ROLES[order.mailbox.role]}{only}"
 
 

@@ -131,7 +131,7 @@ class TestOneMessage:
         assert reference == "INBOX/4"
         said = person.told("restore", reference)
         assert f"restore writes to {person.user} at" in said
-        assert "the account's source: the only command that does so" in said
+        assert "the account's source: the only command that adds to it" in said
         assert person.folders[INTO] == Counter([message(3)])
         assert person.states(reference) == {"restored before": 1}
         assert person.told("show", reference)

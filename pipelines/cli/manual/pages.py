@@ -17,8 +17,9 @@ _DESCRIPTION = """\
 Maildir that any mail program reads, or into a bucket. Each run fetches what is new. An account with a
 destination is brought up to date there, too, from the archive, and every copy is compared.
 
-The source is never changed, but by `archiver restore`, which only adds to it. What was deleted at the source
-stays in the archive. A run may be stopped at any moment: the next one goes on, and nothing arrives twice.
+The source is never changed, but by `archiver restore`, which only adds to it, and by `archiver prune`, which
+removes from it what the archive has. What was deleted at the source stays in the archive. A run may be
+stopped at any moment: the next one goes on, and nothing arrives twice.
 
 Each verb has a page of its own: `man archiver-run`, or `archiver run --help`. CONFIG is an account file, or a
 folder of account files with its subfolders: see archiver.toml(5).
