@@ -7,4 +7,5 @@ forgetting  forgotten messages taken out of stored reports
 pruning     old reports are removed
 units       stored reports completed, and numbers as text
 page        the HTML page, complete in one file
+fleet_page  that of many accounts, with a chart and a search
 """

@@ -195,18 +195,24 @@ def _parts(text: str) -> list[str]:
 
 @cache
 def _template() -> Template:
-    environment = Environment(
+    return environment().get_template("report.html.j2")
+
+
+@cache
+def environment() -> Environment:
+    """Templates whose values are all escaped."""
+    made = Environment(
         loader=PackageLoader("archiver.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
+    made.filters |= {
         "untrusted": _untrusted, "time": _time, "parts": _parts, "number": "{:,}".format, "size": size,
         "span": span, "counted": counted,
     }  # fmt: skip
-    environment.globals |= {
+    made.globals |= {
         "missing": missing, "undelivered": undelivered, "is_good": is_good, "steps": _STEPS, "kinds": _LOSSES,
     }  # fmt: skip
-    return environment.get_template("report.html.j2")
+    return made

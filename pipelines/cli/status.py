@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +13,11 @@ import click
 from msgspec import Struct
 from msgspec.structs import replace
 
-from archiver.config.fleet.files import find_accounts
-from archiver.errors import ArchiveMissing, worst
+from archiver.config.fleet.files import Chosen, FleetFiles, find_accounts
+from archiver.errors import ArchiveMissing, ArchiverError, ConfigError, worst
 from archiver.mail.counts import counted
 from archiver.report.units import size
-from pipelines.cli.accounts import load_found, nobody_in
+from pipelines.cli.accounts import Accounts, load_found, nobody_in
 from pipelines.cli.held import (
     RUN_AGAIN,
     SUMMED_THERE,
@@ -26,20 +29,22 @@ from pipelines.cli.held import (
     standing_of,
 )
 from pipelines.cli.keeping import hold_words
-from pipelines.cli.options import configs_argument, output_options, terminal_of
+from pipelines.cli.options import PATH, configs_argument, output_options, terminal_of
 from pipelines.failures import with_file
 from pipelines.fleet.ages import age_words, at_words
 from pipelines.fleet.ledgers import Ledgers
 from pipelines.fleet.look import FleetLook, Looked
 from pipelines.fleet.standing import SORTS, Standing, aged, in_order, seconds_of
 from pipelines.fleet.table import lines, problems, summary, write
+from pipelines.fleet.watch import watch
 from pipelines.outcome import AccountOutcome, look_up_each
 from pipelines.show.lines import equation, failure_lines, notice_lines
 
 if TYPE_CHECKING:
-    from archiver.config.fleet.files import Chosen
     from archiver.config.load import Settings
     from pipelines.cli.terminal import Terminal
+
+_BELOW = 8  # reasons below the table of --watch
 
 
 @click.command
@@ -53,6 +58,10 @@ if TYPE_CHECKING:
     show_default=True,
     help="The order of several accounts.",
 )
+@click.option("--watch", "watched", is_flag=True, help="Show the table on a terminal, again every few seconds.")
+@click.option(
+    "--html", "page", metavar="FILE", type=PATH, help="Write a page for the browser, with a chart and a search."
+)
 @click.option("--max-age", metavar="AGE", help="Exit with 3 if a last success is older than 26h, 90m or 3d.")
 @output_options
 def status(
@@ -60,6 +69,8 @@ def status(
     runs: bool,
     failed: bool,
     sort: str,
+    watched: bool,
+    page: Path | None,
     max_age: str | None,
     as_json: bool,
     quiet: bool,
@@ -78,38 +89,37 @@ def status(
     from an archive or its destination. With --max-age it is 3, too, if a night did not happen: if the last success
     is older, or there was none.
 
+    --html writes one page that needs no server: a chart, all accounts with search and sorting, and links to their
+    newest reports. It is readable by its owner alone (0600), and replaced as a whole.
+
     \b
       archiver status configs/
       archiver status configs/ --failed
       archiver status configs/ --state frozen --sort to-go
+      archiver status configs/ --watch
+      archiver status configs/ --html fleet.html         one page for those who have no shell
       archiver status configs/ --max-age 26h --quiet     for cron or Nagios
       archiver status configs/alice.toml --runs
     """
     terminal = terminal_of(as_json, quiet, verbose)
-    found, most = find_accounts(configs), None if max_age is None else seconds_of(max_age, "--max-age")
-    view = _View(configs.states, most, failed, sort)
+    most = None if max_age is None else seconds_of(max_age, "--max-age")
+    view = _View(configs, most, failed, sort)
+    if watched:
+        if not terminal.out.is_terminal or as_json or quiet or page is not None:
+            problem = "needs a terminal, and goes with no other output"
+            raise ConfigError("--watch", [problem], hint="without it the table is printed once")
+        return watch(lambda: _drawn(replace(view), terminal))  # which finds new account files
+    is_short = not (as_json or runs or verbose) and (page is not None or view.is_of_several)
     with Ledgers() as ledgers:
-        look = FleetLook(ledgers)
-        is_short = not (as_json or runs or verbose) and len(found.files) + len(found.problems) > 1
-        looked = look.look(found.files) if is_short else Looked((), found.files)
-        accounts = load_found(replace(found, files=tuple(looked.unknown)), terminal, others=len(looked.known))
-        outcomes = look_up_each(accounts.settings, lambda each: _status(each, look))
-        for problem in look.problems:
-            terminal.warn(problem)
-    seen = [_seen(each, settings) for each, settings in zip(outcomes, accounts.settings, strict=True)]
-    seen += [
-        replace(_refused(each, file), is_told=True)
-        for each, file in zip(accounts.refused, accounts.wrong, strict=True)
-    ]
-    seen = view.of(seen + [Seen(each) for each in looked.known])
+        seen, accounts = _look(view, terminal, ledgers, quickly=is_short)
     exit_code = worst(each.standing.exit_code for each in seen)
-    if configs.states and not seen:
-        raise nobody_in(configs.states)
     line = summary([each.standing for each in seen])
-    seen = [each for each in seen if each.standing.exit_code or not failed]
+    seen = view.chosen(seen)
     results = [each.to_json() for each in seen]
     terminal.document({"format": "archiver-status/1", "accounts": results, "exit_code": exit_code})
-    if is_short or (terminal.tables and accounts.several):
+    if page is not None:
+        _write_page(page, [each.standing for each in seen], terminal)
+    elif is_short or (terminal.tables and accounts.several):
         _show_several(seen, line, terminal)
     for each in seen if not is_short else ():
         if each.fields is None and not accounts.several and not as_json:
@@ -121,20 +131,80 @@ def status(
     return exit_code
 
 
-class _View(Struct, frozen=True):
-    """Which accounts are shown, and how: only those in one of `states`, and those of which nobody knows that;
-    `most` is how old a last success may be."""
+def _look(view: _View, terminal: Terminal, ledgers: Ledgers, *, quickly: bool) -> tuple[list[Seen], Accounts]:
+    """The accounts in a view, and those that were loaded. `quickly`: by the ledgers where that is enough."""
+    look, found = FleetLook(ledgers), view.files
+    looked = look.look(found.files) if quickly else Looked((), found.files)
+    accounts = load_found(replace(found, files=tuple(looked.unknown)), terminal, others=len(looked.known))
+    outcomes = look_up_each(accounts.settings, lambda each: _status(each, look))
+    for problem in look.problems:
+        terminal.warn(problem)
+    seen = [_seen(each, settings) for each, settings in zip(outcomes, accounts.settings, strict=True)]
+    for refused, file in zip(accounts.refused, accounts.wrong, strict=True):
+        seen.append(replace(_refused(refused, file), is_told=True))
+    return view.of(seen + [Seen(each) for each in looked.known]), accounts
 
-    states: Sequence[str]
+
+def _drawn(view: _View, terminal: Terminal) -> tuple[list[str], list[str], int]:
+    """What --watch shows."""
+    with Ledgers() as ledgers:
+        seen, _ = _look(view, terminal, ledgers, quickly=True)
+    standings = [each.standing for each in view.chosen(seen)]
+    coloured = terminal.out.color_system is not None
+    below = [*list(problems(standings))[:_BELOW], summary([each.standing for each in seen])]
+    below.append(f"{time.strftime('%H:%M:%S %Z')}; Ctrl-C ends")
+    return list(lines(standings, coloured=coloured)), below, worst(each.standing.exit_code for each in seen)
+
+
+def _write_page(page: Path, standings: Sequence[Standing], terminal: Terminal) -> None:
+    from archiver.config.layers import KnownDefaults
+    from archiver.config.load import load_account
+    from pipelines.fleet.page import write_fleet_page
+
+    archives, defaults = {}, KnownDefaults()
+    for each in standings:
+        with suppress(ArchiverError):  # what is wrong with a file is on the page
+            archives[each.file] = load_account(Path(each.file), defaults).archive.path
+    write_fleet_page(page, standings, archives)
+    if terminal.tables:
+        terminal.out.say(str(page))
+
+
+class _View(Struct, frozen=True, dict=True):
+    """Which accounts are shown, and how: only those in one of the chosen states, and those of which nobody knows
+    that; `most` is how old a last success may be; `failed`: only those whose exit code is not 0."""
+
+    configs: Chosen
     most: float | None
     failed: bool
     sort: str
 
+    @cached_property
+    def files(self) -> FleetFiles:
+        """The account files that are meant."""
+        return find_accounts(self.configs)
+
+    @property
+    def is_of_several(self) -> bool:
+        """Whether these are several accounts."""
+        return len(self.files.files) + len(self.files.problems) > 1
+
     def of(self, seen: Sequence[Seen]) -> list[Seen]:
-        """What is seen in this view, in its order; those that did not fail are still among them."""
-        kept = (each for each in seen if not self.states or each.standing.state in (*self.states, None))
+        """What is seen in this view, in its order; those that did not fail are still among them.
+
+        Raises:
+            ConfigError: no account is in one of the states.
+        """
+        states = self.configs.states
+        kept = (each for each in seen if not states or each.standing.state in (*states, None))
         found = {id(each.standing): each for each in (_with_age(each, self.most) for each in kept)}
+        if states and not found:
+            raise nobody_in(states)
         return [found[id(each)] for each in in_order([each.standing for each in found.values()], self.sort)]
+
+    def chosen(self, seen: Sequence[Seen]) -> list[Seen]:
+        """Those that are shown."""
+        return [each for each in seen if each.standing.exit_code or not self.failed]
 
 
 class Seen(Struct, frozen=True):

@@ -10,6 +10,8 @@ history       how far an account's migration is, as its archive knows it
 look          how many accounts stand, by their ledgers
 standing      how an account stands, as a value
 table         the same as a table, and in sentences
+page          the same as a page for the browser
+watch         the table on a terminal, again and again
 ages          ages and moments in words
 at_work       whether somebody works on an archive
 """
