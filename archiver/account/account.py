@@ -347,12 +347,17 @@ class Account(Struct, frozen=True, dict=True):
 
 
 def _finish_forgetting(archive: Archive, recorder: Recorder) -> None:
-    """What was to be forgotten when something cut that off goes before anything else is done."""
+    """What was to be forgotten when something cut that off goes before anything else is done. Damage that keeps it
+    must not keep `repair` from mending that."""
     if any(each.erased_at is None for each in archive.catalog.keeping.forgets()):
         from archiver.account.upkeep.forgetting import finish
 
         log.warning("%s: ending a forget that was cut off", archive.settings.account)
-        finish(archive, recorder, RunControl(lambda: None, lambda _: None), there=False)
+        try:
+            finish(archive, recorder, RunControl(lambda: None, lambda _: None), there=False)
+        except IntegrityError as error:
+            reason = printable(str(error))
+            log.warning("%s: what was forgotten is not erased yet: %s", archive.settings.account, reason)
 
 
 def _is_there(path: Path) -> bool:

@@ -7,11 +7,14 @@ import hashlib
 import json
 import shutil
 import signal
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from archiver.catalog.sqlite.search import messages
 from pipelines.cli.main import invoke
 from tests.accounts import CATALOG, account_file, archive_of, assert_whole, command, mail, run
 from tests.buckets import assert_bucket_whole, bucket_account, forget_locally, lease_has_run_out, root_of
@@ -75,9 +78,26 @@ def person(dovecot: Dovecot, capsys: pytest.CaptureFixture[str], tmp_path: Path)
     return Person(dovecot, capsys, tmp_path)
 
 
-def test_a_message_is_gone_from_every_place_and_does_not_come_back(person: Person) -> None:
+def trigrams(index: Path, *wanted: str) -> list[str]:
+    """Those of these parts of words that an index has."""
+    with closing(sqlite3.connect(f"file:{index}?mode=ro", uri=True)) as connection:
+        connection.execute("CREATE VIRTUAL TABLE temp.terms USING fts5vocab(main, texts, row)")
+        return [
+            each
+            for each in wanted
+            if connection.execute("SELECT 1 FROM temp.terms WHERE term = ?", (each,)).fetchone()
+        ]
+
+
+def test_a_message_is_gone_from_every_place_and_does_not_come_back(
+    person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(messages, "_WORTH_INDEXING", 1)
     run(person.config)
     person("search", "--index")
+    person("search", "--text", "zaphod")
+    assert trigrams(person.archive / "search.sqlite", "pho") == ["pho"]
+    assert trigrams(person.archive / "bodies.sqlite", "tqu", "mes") == ["tqu", "mes"]
     person("rebuild")  # leaves the catalog that it replaced
     before = {path.split("/")[0] for path in traces(person.archive, *WORDS)}
     assert before >= {"Maildir", "journal", CATALOG, "bodies.sqlite"}
@@ -89,6 +109,8 @@ def test_a_message_is_gone_from_every_place_and_does_not_come_back(person: Perso
     assert {path.split("/")[0] for path in traces(person.archive, *WORDS)} == before
     done = person("forget", DIGEST[:16], "--also-at-destination", *REASON)
     assert (done["number"], done["kept"]) == (1, [])
+    assert not (person.archive / "search.sqlite").exists()
+    assert trigrams(person.archive / "bodies.sqlite", "tqu", "mes") == ["mes"]
     assert traces(person.archive, *WORDS) == []
     there = mailbox_of(person.dovecot, person.new)
     assert DIGEST not in {message[0] for folder in there.values() for message in folder}
@@ -107,6 +129,28 @@ def test_a_message_is_gone_from_every_place_and_does_not_come_back(person: Perso
     segments = [gzip.decompress(each.read_bytes()) for each in (person.archive / "journal").iterdir()]
     digest = hashlib.sha256(text.encode()).hexdigest()
     assert any(f'"listed":"{digest}"'.encode() in segment for segment in segments)
+
+
+def test_copies_that_cannot_be_removed_now_are_named_and_removed_later(person: Person, tmp_path: Path) -> None:
+    """The archive forgets all the same; a destination that is not reached is asked again by --finish."""
+    run(person.config)
+    dovecot, user = person.dovecot, person.user
+    keys = {**destination(tmp_path, dovecot, person.new), "search__index": "text", "destination__attempts": 1}
+    account_file(tmp_path, dovecot, user, **{**keys, "destination__password": {"env": "NO_SUCH_PASSWORD"}})
+    done = person("forget", DIGEST[:16], "--also-at-destination", *REASON, expect=3)
+    assert [each["what"] for each in done["kept"]] == [f"{dovecot.host}: the copies"]
+    assert traces(person.archive, *WORDS) == []
+    assert (
+        sum(message[0] == DIGEST for folder in mailbox_of(dovecot, person.new).values() for message in folder) == 2
+    )
+    account_file(tmp_path, dovecot, user, **keys)
+    run(person.config)
+    assert person("forget", "--finish")["kept"] == []
+    assert (
+        sum(message[0] == DIGEST for folder in mailbox_of(dovecot, person.new).values() for message in folder) == 0
+    )
+    person.is_without()
+    assert person("forget", "--finish")["finished"] == []
 
 
 def test_it_stays_away_in_a_new_epoch_in_another_folder_and_when_it_comes_anew(person: Person) -> None:

@@ -26,6 +26,7 @@ class Remover:
         self._endpoint, self._where = endpoint, where
         self._bucket = endpoint.settings.bucket
         self._one_by_one = False
+        self._refused: ErrorResponse | None = None  # the answer to the question for versions
 
     def remove(self, keys: Iterable[str]) -> Iterator[Kept]:
         """Remove keys; yields those that could not be removed. Keys that do not exist are ignored."""
@@ -42,6 +43,9 @@ class Remover:
     def remove_older(self, key: str) -> Kept | None:
         """Remove what a key held before its newest version, the oldest last; returns why something had to stay."""
         if not self._has_versions():
+            if self._refused is not None and not self._refused.unknown_here:
+                asked = "whether the bucket has versions is not known, since s3:GetBucketVersioning is not allowed"
+                return Kept(key, f"{asked}; an older one may be there")
             return None
         older = versions_of(self._endpoint, key, self._where(key))[1:]
         return next(self._remove([one for one in older if not one.is_marker]), None)
@@ -54,6 +58,7 @@ class Remover:
             Bucket=self._bucket,
         )
         if isinstance(answer, ErrorResponse):
+            self._refused = answer
             return self._endpoint.settings.object_lock is not None
         return answer.get("Status") in ("Enabled", "Suspended")
 
