@@ -48,5 +48,5 @@ $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
 # --group needs pip 25.1
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	$(VENV)/bin/pip install -q --upgrade 'pip>=25.1'
-	PYTHONWARNINGS=ignore $(VENV)/bin/pip install -q -e '.[demo,fast-s3,oauth,postgres]' --group dev
+	PYTHONWARNINGS=ignore $(VENV)/bin/pip install -q -e '.[demo,documents,fast-s3,oauth,postgres]' --group dev
 	@touch $@ $(VENV)/.demo

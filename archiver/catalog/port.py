@@ -271,12 +271,14 @@ class ContentIndex(Protocol):
     def may_change(self) -> bool:
         """Whether it may be extended here."""
 
-    def count_missing(self) -> int:
-        """How many messages, by digest, are not in it."""
+    def count_missing(self, *, documents: bool | None = None) -> int:
+        """How many messages, by digest, are not in it: all of them if it is to be with or without the text of
+        attached `documents`, and is not."""
 
-    def extending(self) -> AbstractContextManager[ContentExtension | None]:
+    def extending(self, *, documents: bool | None = None) -> AbstractContextManager[ContentExtension | None]:
         """The index, to be extended; None: this user cannot, or another process is just doing it. A search may be
-        made meanwhile, and finds what was added until then.
+        made meanwhile, and finds what was added until then. It is made again if it is to be with or without the
+        text of attached `documents`, and is not.
 
         Raises (in the block): ArchiveNotWritable if it cannot be written; what was added before is in it.
         """

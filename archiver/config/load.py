@@ -35,6 +35,7 @@ from archiver.config.tables import oauth2
 from archiver.config.tables.fleet import place_of
 from archiver.config.tables.s3 import ObjectLock
 from archiver.errors import ConfigError
+from archiver.mail.parts.pdf import can_read_pdf
 
 __all__ = [
     "ArchiveSettings",
@@ -281,6 +282,9 @@ def _all_warnings(checked: AccountFile) -> Iterator[str]:
         yield from _warnings("source", checked.source)
     if checked.destination is not None:
         yield from _warnings("destination", checked.destination)
+    if checked.search.documents and not can_read_pdf():
+        extra = "pip install 'mail-archiver[documents]'"
+        yield f"search.documents: PDF is not read, because the extra for it is not installed: `{extra}`"
     mail = checked.notify.mail
     if mail is not None and mail.tls == "off" and not oauth2.is_loopback(mail.host):
         yield f'notify.mail.tls: "off" sends notices, and a password, to {mail.host} readable by anyone on the way'

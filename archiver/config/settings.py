@@ -321,9 +321,15 @@ class MessageRules(Table, frozen=True, kw_only=True):
 
 
 class SearchRules(Table, frozen=True, kw_only=True):
-    """What is kept for searches besides the catalog: "text" also what messages say and what is attached to them."""
+    """What is kept for searches besides the catalog: "text" also what messages say and what is attached to them;
+    with `documents` also the text of attached PDF and office documents."""
 
     index: Literal["headers", "text"] = "headers"
+    documents: bool = False
+
+    def __post_init__(self) -> None:
+        if self.documents and self.index != "text":
+            raise ValueError('documents = true and index = "text" go together; write both')
 
 
 class ReportRules(Table, frozen=True, kw_only=True):

@@ -279,6 +279,7 @@ $oauth2_there
 [search]
 # index = "headers"                       # "text": `archiver search` also finds what messages say and attachments;
 #                                         # after each run what is new is read for that (bodies.sqlite)
+# documents = false                       # true: the text of attached PDF and office documents, too
 
 [reports]
 # keep = "90d"                            # reports of runs that ended well are removed when they are older, but the

@@ -8,6 +8,7 @@ prune_plan        which of them may be, and how many
 pruned_list       the list of what was removed
 gc                objects that no segment ever named
 index_headers     headers of messages that were archived before headers were stored
+documents         the text of attached documents, read in a process of its own
 index_contents    what messages say, read for searches
 forget            messages that are gone from every place of an archive, and never come back
 holds             which messages must be kept

@@ -13,7 +13,7 @@ from archiver.control.run import RunControl
 from archiver.errors import IntegrityError
 from archiver.events import Planned, Verified
 from archiver.mail.model import Placement
-from archiver.mail.parts.contents import TEXT_LENGTH, Contents, contents_of
+from archiver.mail.parts.contents import TEXT_LENGTH, Contents, Documents, contents_of
 from archiver.storage.port import MessageStore, Prefetch
 
 _AT_ONCE = 1000
@@ -29,19 +29,25 @@ class ContentsIndexed(Struct, frozen=True):
 
 
 def index_contents(
-    index: ContentIndex, store: MessageStore, prefetch: Prefetch | None, control: RunControl
+    index: ContentIndex,
+    store: MessageStore,
+    prefetch: Prefetch | None,
+    control: RunControl,
+    documents: Documents | None = None,
 ) -> ContentsIndexed | None:
-    """Read all messages that are not in the index; None: this user cannot, or another process is just doing it.
+    """Read all messages that are not in the index, with attached documents if `documents` reads them; None: this
+    user cannot, or another process is just doing it.
 
     Raises:
         ArchiverError: the store or the index cannot be used; what was added before stays.
     """
-    missing = index.count_missing()
+    with_documents = documents is not None
+    missing = index.count_missing(documents=with_documents)
     if not missing:
         return ContentsIndexed()
     control.progress(Planned(missing, 0))
     messages = unreadable = cut = 0
-    with index.extending() as extension:
+    with index.extending(documents=with_documents) as extension:
         if extension is None:
             return None
         size = _AT_ONCE
@@ -51,7 +57,7 @@ def index_contents(
             contents = {}
             for place in batch:
                 control.check_stop()
-                contents[place.digest] = _read(store, place)
+                contents[place.digest] = _read(store, place, documents)
             extension.add(contents)
             read = [each for each in contents.values() if each is not None]
             messages += len(contents)
@@ -67,9 +73,9 @@ def _next_size(characters: int, messages: int) -> int:
     return min(_AT_ONCE, max(_ADDED // TEXT_LENGTH, _ADDED * messages // max(1, characters)))
 
 
-def _read(store: MessageStore, placement: Placement) -> Contents | None:
+def _read(store: MessageStore, placement: Placement, documents: Documents | None) -> Contents | None:
     try:
         with store.open(placement) as file:
-            return contents_of(file)
+            return contents_of(file, documents)
     except (IntegrityError, OSError):
         return None  # `verify` shows what is wrong with it

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from archiver.errors import ArchiverError, Interrupted
 from archiver.mail.counts import counted
+from archiver.upkeep.documents.reader import DocumentReader
 from archiver.upkeep.index_contents import index_contents
 from pipelines.events import AnyEvent, Began
 from pipelines.failures import foreseen, with_file
@@ -43,8 +44,8 @@ def read_contents(archive: Archive, emit: Emit, most: int | None = None) -> Read
     Raises:
         Interrupted: a signal came; what was read is kept.
     """
-    contents = archive.catalog.index.contents
-    missing = contents.count_missing()
+    contents, with_documents = archive.catalog.index.contents, archive.settings.search.documents
+    missing = contents.count_missing(documents=with_documents)
     if not missing:
         return Reading()
     if not contents.may_change:
@@ -53,17 +54,21 @@ def read_contents(archive: Archive, emit: Emit, most: int | None = None) -> Read
         return Reading(missing=missing, why=_NEXT)
     emit(Began(INDEX))
     try:
-        with behind_others() if most is None else nullcontext():
-            done = index_contents(contents, archive.store, archive.storage.prefetch, STOP.control(emit))
+        with ExitStack() as stack:
+            if most is None:
+                stack.enter_context(behind_others())
+            documents = stack.enter_context(DocumentReader(STOP.check)) if with_documents else None
+            control = STOP.control(emit)
+            done = index_contents(contents, archive.store, archive.storage.prefetch, control, documents)
     except Interrupted:
         raise
     except ArchiverError as error:
-        return Reading(missing=contents.count_missing(), why=str(error))
+        return Reading(missing=contents.count_missing(documents=with_documents), why=str(error))
     if done is None:
         return Reading(
             missing=missing, why="another process is reading them, or this user may not change the index"
         )
-    left = contents.count_missing()
+    left = contents.count_missing(documents=with_documents)
     why = "they cannot be read; `archiver verify` lists what is wrong" if done.unreadable else _NEXT
     return Reading(done.messages - done.unreadable, done.cut, left, why if left else "")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ from pipelines.cli.main import invoke
 from pipelines.stop import STOP
 from tests.accounts import account_file, archive_of, archive_state
 from tests.buckets import bucket_account, forget_locally
+from tests.documents import docx, pdf
 from tests.servers.dovecot import Dovecot
 from tests.servers.s3_endpoint import Endpoint
 from tests.servers.wire import Append
@@ -30,6 +32,16 @@ INVOICE = (
     b"--b\r\nContent-Type: text/html\r\n\r\n<p>Please <b>p</b>ay \x1b[31m5&euro;<script>no</script>\r\n"
     b"--b\r\nContent-Type: application/pdf\r\n"
     b"Content-Disposition: attachment; filename*=utf-8''Gr%C3%BC%C3%9Fe.pdf\r\n\r\n%PDF\r\n--b--\r\n"
+)
+
+
+OFFER = (
+    b"Subject: Offer\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n"
+    b"--b\r\nContent-Type: application/octet-stream; name=offer.docx\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+    + base64.encodebytes(docx("Wir bieten Kränze"))
+    + b"--b\r\nContent-Type: application/pdf; name=list.pdf\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+    + base64.encodebytes(pdf("twenty wreaths"))
+    + b"--b--\r\n"
 )
 
 
@@ -174,3 +186,35 @@ def test_an_archive_in_a_bucket_needs_no_local_files(
 
     assert [each for each, _ in hits(archiver, config, "--attachment", "grüße")] == ["INBOX/2"]
     assert [each for each, _ in hits(archiver, config, "--body", "ay")] == ["INBOX/2"]
+
+
+def test_attached_documents_are_searched_once_that_is_asked_for(
+    archiver: Archiver, dovecot: Dovecot, mailbox: str, tmp_path: Path
+) -> None:
+    dovecot.append_many(mailbox, "INBOX", [Append(OFFER, (), DATE)])
+    config = account_file(tmp_path, dovecot, mailbox, search__index="text")
+    assert archiver("run", config)[0] == 0
+    assert hits(archiver, config, "--body", "kränze") == []
+
+    account_file(tmp_path, dovecot, mailbox, search__index="text", search__documents=True)
+    code, out, _ = archiver("search", config, "--index")
+
+    assert (code, "3 messages read into the index" in out) == (0, True)
+    assert hits(archiver, config, "--body", "KRÄNZE") == [("INBOX/3", "Wir bieten Kränze twenty wreaths")]
+    assert [each for each, _ in hits(archiver, config, "--body", "wreath", "--attachment", "list.pdf")] == [
+        "INBOX/3"
+    ]
+
+    dovecot.append_many(mailbox, "INBOX", [Append(OFFER.replace(b"Offer", b"Again"), (), DATE)])
+    assert archiver("run", config)[0] == 0
+    assert [each for each, _ in hits(archiver, config, "--body", "wreath")] == ["INBOX/4", "INBOX/3"]
+
+
+def test_documents_are_refused_without_an_index_of_texts(
+    archiver: Archiver, dovecot: Dovecot, tmp_path: Path
+) -> None:
+    config = account_file(tmp_path, dovecot, "u1", search__documents=True)
+
+    code, _, err = archiver("check", config)
+
+    assert (code, 'search: documents = true and index = "text" go together; write both' in err) == (2, True)

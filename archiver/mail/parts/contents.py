@@ -3,15 +3,15 @@ attachments. It is read after the octets are safe, as far as it can be understoo
 
 Time and memory are bounded, whatever the message is: so many octets of it are looked at, so many parts, so many
 lines that may be boundaries, and so much text is kept. What that left out is said (`Contents.cut`). Text that is
-encrypted, or signed in an opaque form, is not text here; nor is that of other types, like PDF.
+encrypted, or signed in an opaque form, is not text here; that of attached documents is only if somebody reads them.
 """
 
 from __future__ import annotations
 
 import binascii
 import re
-from collections.abc import Iterator
-from typing import BinaryIO
+from collections.abc import Callable, Iterator
+from typing import BinaryIO, Literal
 
 from msgspec import Struct
 
@@ -28,6 +28,20 @@ _TEXTS_OCTETS = 4 << 20  # of all texts of a message
 _HEADER_OCTETS = 1 << 18
 _PARTS, _DEPTH, _LINES = 1000, 20, 10_000
 _NAMES_LENGTH = 1 << 14
+
+_DOCUMENT_OCTETS = 28 << 20  # of a document, still encoded
+_DOCUMENTS, _UNREADABLE = 20, 3  # of a message
+
+DocumentKind = Literal["pdf", "office"]
+Documents = Callable[[DocumentKind, bytes, int], tuple[str, bool] | None]
+"""Reads up to so many characters of a document's text, and says whether there is more; None: it cannot be read."""
+
+_PDF = re.compile(r"application/(x-)?pdf|.*\.pdf", re.IGNORECASE)
+_OFFICE = re.compile(
+    r"application/vnd\.(openxmlformats-officedocument|oasis\.opendocument)\..*"
+    r"|.*\.(doc[xm]|dot[xm]|xls[xm]|xlt[xm]|ppt[xm]|pps[xm]|pot[xm]|od[tsp]|ot[tsp])",
+    re.IGNORECASE,
+)
 
 _DESCRIPTION = re.compile(
     rb"\n(content-type|content-transfer-encoding|content-disposition|content-id)[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)",
@@ -59,14 +73,15 @@ class Contents(Struct, frozen=True):
     cut: bool = False
 
 
-def contents_of(file: BinaryIO) -> Contents:
-    """The contents of an open message."""
+def contents_of(file: BinaryIO, documents: Documents | None = None) -> Contents:
+    """The contents of an open message; also the text of attached documents, if `documents` reads them."""
     pieces, left = [], OCTETS
     while left and (piece := file.read(left)):
         pieces.append(piece)
         left -= len(piece)
     cut = not left and bool(file.read(1))
-    return _Reading(pieces[0] if len(pieces) == 1 else b"".join(pieces), cut=cut).contents()
+    octets = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    return _Reading(octets, documents, cut=cut).contents()
 
 
 def one_line(text: str) -> str:
@@ -83,9 +98,10 @@ def one_line(text: str) -> str:
 class _Reading:
     """A message that is being read, and what is left of its limits."""
 
-    def __init__(self, octets: bytes, *, cut: bool) -> None:
-        self._octets = octets
+    def __init__(self, octets: bytes, documents: Documents | None, *, cut: bool) -> None:
+        self._octets, self._read_document = octets, documents
         self._cut = cut
+        self._documents, self._unreadable = _DOCUMENTS, _UNREADABLE
         self._parts, self._lines, self._texts = _PARTS, _LINES, _TEXTS_OCTETS
         self._found: list[str] = []
         self._length = 0
@@ -130,6 +146,8 @@ class _Reading:
             self._part(body, end, depth + 1, related=False, digest=False)
         elif is_text:
             self._text(body, end, encoding, kind, type_.parameters.get("charset"))
+        elif self._read_document is not None and (document := _document_kind(kind, name)) is not None:
+            self._document(document, body, end, encoding)
 
     def _header(self, start: int, end: int) -> tuple[bytes, int]:
         """The header block of a part, and where its body begins."""
@@ -182,7 +200,25 @@ class _Reading:
             self._cut |= bool(octets.strip())
             return
         text = decoded(_undone(octets, encoding), charset)
-        text = one_line(text_of_html(text) if kind == "text/html" else text)
+        self._found_text(one_line(text_of_html(text) if kind == "text/html" else text))
+
+    def _document(self, kind: DocumentKind, start: int, end: int, encoding: bytes) -> None:
+        too_many = self._documents <= 0 or self._unreadable <= 0
+        if too_many or end - start > _DOCUMENT_OCTETS or self._length >= TEXT_LENGTH:
+            self._cut = True
+            return
+        assert self._read_document is not None
+        self._documents -= 1
+        octets = _undone(self._octets[start:end], encoding)
+        read = self._read_document(kind, octets, TEXT_LENGTH - self._length)
+        if read is None:
+            self._unreadable -= 1
+            return
+        text, is_cut = read
+        self._cut |= is_cut
+        self._found_text(one_line(text))
+
+    def _found_text(self, text: str) -> None:
         if text and text not in self._found:  # the other form of a multipart/alternative often is the same text
             self._found.append(text[: TEXT_LENGTH + 1])
             self._length += len(text)
@@ -195,6 +231,13 @@ class _Reading:
             return
         self._names.append(name)
         self._names_length += len(name)
+
+
+def _document_kind(kind: str, name: str) -> DocumentKind | None:
+    """By its type, or by its name: many programs send everything as application/octet-stream."""
+    if _PDF.fullmatch(kind) or _PDF.fullmatch(name):
+        return "pdf"
+    return "office" if _OFFICE.fullmatch(kind) or _OFFICE.fullmatch(name) else None
 
 
 def _lowered(header: bytes) -> list[tuple[bytes, bytes]]:

@@ -131,7 +131,7 @@ class BodyIndex:
             if not alone:
                 hint = "wait until it is done, and give the command again"
                 raise ArchiveNotWritable(f"{self.file}: another process is changing it", hint=hint)
-            bodies = self._open_to_write()
+            bodies = self._open_to_write(None)
             try:
                 if bodies is not None:
                     with closing(bodies):
@@ -142,11 +142,12 @@ class BodyIndex:
             self._remove()
 
     @contextmanager
-    def writing(self) -> Iterator[Bodies | None]:
-        """The index, to be changed, and made if there is none; one that is damaged or in another form is made
-        again. None: this user cannot, or another process is just doing it."""
+    def writing(self, *, documents: bool | None = None) -> Iterator[Bodies | None]:
+        """The index, to be changed, and made if there is none; one that is damaged, in another form, or otherwise
+        than asked with or without the text of documents is made again. None: this user cannot, or another process
+        is just doing it."""
         with self._alone() as alone:
-            bodies = self._open_to_write() if alone else None
+            bodies = self._open_to_write(documents) if alone else None
             if bodies is None:
                 yield None
                 return
@@ -165,11 +166,12 @@ class BodyIndex:
                 is_alone = False
             yield is_alone
 
-    def _open_to_write(self) -> Bodies | None:
+    def _open_to_write(self, documents: bool | None) -> Bodies | None:
         connection = connected(self.file, "rw", _BUSY_SECONDS)
         if connection is not None:
             _prepare(connection)
-            if (bodies := _opened(connection)) is not None:
+            bodies = _opened(connection)
+            if bodies is not None and documents in (None, bodies.has_documents):
                 connection.rollback()
                 return bodies
             connection.close()
@@ -183,12 +185,13 @@ class BodyIndex:
             for statement in _MAKE.values():
                 connection.execute(statement)
             connection.execute("INSERT INTO texts (texts, rank) VALUES ('hashsize', ?)", (_HASHED,))
+            connection.execute(f"PRAGMA user_version = {int(bool(documents))}")
             _prepare(connection)
         except (OSError, sqlite3.Error):
             if connection is not None:
                 connection.close()
             return None
-        return Bodies(connection, None)
+        return Bodies(connection, None, has_documents=bool(documents))
 
     def _remove(self) -> None:
         # NOTE: in this order: without its journal, an index whose writing was interrupted would pass for whole.
@@ -198,13 +201,15 @@ class BodyIndex:
 
 class Bodies:
     """The index, open; when it is read, as it was when it was opened. `covered` is None if it covers nothing yet.
+    `has_documents`: with the text of attached documents.
 
     Any call raises Unusable if the file is damaged, or cannot be read or written.
     """
 
-    def __init__(self, connection: sqlite3.Connection, covered: Covered | None) -> None:
+    def __init__(self, connection: sqlite3.Connection, covered: Covered | None, *, has_documents: bool) -> None:
         self._connection = connection
         self.covered = covered
+        self.has_documents = has_documents
         self._compressor = zstandard.ZstdCompressor(level=3)
         self._decompressor = zstandard.ZstdDecompressor()
 
@@ -376,10 +381,11 @@ def _opened(connection: sqlite3.Connection) -> Bodies | None:
         if dict(connection.execute(_MADE).fetchall()) != _MAKE:
             return None
         row = connection.execute("SELECT * FROM covered").fetchone()
+        has_documents = bool(connection.execute("PRAGMA user_version").fetchone()[0])
     except sqlite3.Error:
         return None
     if row is None:
-        return Bodies(connection, None)
+        return Bodies(connection, None, has_documents=has_documents)
     if row[4] != unicodedata.unidata_version or not isinstance(row[3], int):
         return None
-    return Bodies(connection, Covered(*row[:4]))
+    return Bodies(connection, Covered(*row[:4]), has_documents=has_documents)

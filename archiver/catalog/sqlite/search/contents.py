@@ -33,11 +33,13 @@ class SqlContents:
         """Whether it may be extended here."""
         return self._bodies is not None and self._bodies.may_change
 
-    def count_missing(self) -> int:
-        """How many messages, by digest, are not in it."""
+    def count_missing(self, *, documents: bool | None = None) -> int:
+        """How many messages, by digest, are not in it: all, if it is not as asked with or without documents."""
         if self._bodies is None:
             return 0
         with self._bodies.reading() as bodies, self._database.reading() as connection:
+            if bodies is not None and documents not in (None, bodies.has_documents):
+                return int(connection.execute(_COUNT, (0,)).fetchone()[0])
             try:
                 covered = None if bodies is None else bodies.covered
                 if covered is not None and bodies is not None and belongs(connection, covered):
@@ -49,8 +51,9 @@ class SqlContents:
                 return int(connection.execute(_COUNT, (0,)).fetchone()[0])
 
     @contextmanager
-    def extending(self) -> Iterator[Extending | None]:
-        """The index, to be extended; None: this user cannot, or another process is just doing it.
+    def extending(self, *, documents: bool | None = None) -> Iterator[Extending | None]:
+        """The index, to be extended; None: this user cannot, or another process is just doing it. It is made again
+        if it is not as asked with or without documents.
 
         Raises:
             ArchiveNotWritable: it could not be written; what was added before is in it.
@@ -59,7 +62,7 @@ class SqlContents:
             yield None
             return
         unusable: Unusable | None = None
-        with self._bodies.writing() as bodies:
+        with self._bodies.writing(documents=documents) as bodies:
             if bodies is None:
                 yield None
                 return
