@@ -7,8 +7,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import get_args
 
-from rich.cells import cell_len
-
 from archiver.mail.counts import counted
 from archiver.mail.folder_names import printable
 from archiver.report.units import size
@@ -32,6 +30,8 @@ _LEFT = frozenset({0, 1, 6, 7})
 
 def lines(standings: Sequence[Standing], *, coloured: bool) -> Iterator[str]:
     """A line for each account below a line of titles. Columns in which nothing is said are left out."""
+    from rich.cells import cell_len  # building the package imports this module, and needs no Rich
+
     rows = [_cells(each) for each in standings]
     kept = [number for number in range(len(_COLUMNS)) if number == 0 or any(row[number] for row in rows)]
     widths = {
