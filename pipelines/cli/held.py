@@ -24,7 +24,7 @@ from pipelines.failures import with_file
 from pipelines.fleet.at_work import Locks
 from pipelines.fleet.history import KnownState, known_state
 from pipelines.fleet.refill import report_of
-from pipelines.fleet.standing import Standing, judged, moment_of
+from pipelines.fleet.standing import Standing, by_ledger, judged, moment_of
 from pipelines.show.reasons import next_step_of, reason_of
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ def standing_of(archive: Archive, fields: Fields, exit_code: int, row: Account |
     success = max([*good[:1], *([row.success] if row is not None and row.success else [])], default=None)
     due = None if row is None or row.due is None or row.due <= now else row.due
     report = report_of(archive.reports / str(last["run"])) if last["exit_code"] else {}
+    at_work = (row is not None and row.claim is not None) or Locks().is_held(settings.archive.path)
     standing = judged(
         Standing(
             account=settings.account,
@@ -82,7 +83,7 @@ def standing_of(archive: Archive, fields: Fields, exit_code: int, row: Account |
             again_at=report.get("again_at") or (None if due is None else moment_of(due)),
         ),
         now,
-        at_work=(row is not None and row.claim is not None) or Locks().is_held(settings.archive.path),
+        at_work=at_work,
     )
     if (stranger := archive.stranger) is not None:
         return replace(
@@ -92,6 +93,13 @@ def standing_of(archive: Archive, fields: Fields, exit_code: int, row: Account |
             cause=stranger.message,
             next_step=stranger.hint,
         )
+    run = None if row is None else row.last
+    if row is not None and run is not None and run.run != last["run"] and run.began >= (last["started"] or ""):
+        # A run that was killed at once, or refused, is in the ledger alone.
+        newest = by_ledger(settings.account, str(settings.file), row, now, at_work=at_work)
+        if newest.exit_code:
+            told = {name: getattr(newest, name) for name in ("run", "began", "ended", "cause", "next_step")}
+            return replace(standing, condition=newest.condition, exit_code=newest.exit_code, **told)
     if (exit_code and not standing.exit_code) or (standing.condition == "incomplete" and not last["exit_code"]):
         told = {"cause": trouble(fields), "next_step": standing.next_step or RUN_AGAIN}
         return replace(standing, condition="incomplete", exit_code=exit_code or standing.exit_code, **told)

@@ -9,8 +9,8 @@ from typing import Any, Literal, get_args
 from msgspec import Struct
 from msgspec.structs import replace
 
-from archiver.errors import ConfigError, Incomplete, Throttled
-from archiver.fleet.model import STATES, Account, Amounts, State
+from archiver.errors import ConfigError, Incomplete, Locked, Throttled
+from archiver.fleet.model import STATES, Account, Amounts, Run, State
 from archiver.mail.counts import counted
 from pipelines.fleet.ages import age_words, at_words
 
@@ -74,6 +74,13 @@ class Standing(Struct, frozen=True, kw_only=True):
 def by_ledger(name: str, file: str, known: Account, now: float, *, at_work: bool) -> Standing:
     """How an account stands by its row in the ledger, which has a run of it. `at_work`: somebody works on it."""
     last = known.last
+    if (
+        last is not None
+        and last.exit_code == Locked.exit_code
+        and (known.success or "") >= (last.ended or last.began)
+    ):
+        # Another run was at work when that one began, and has ended well since.
+        last = Run(last.run, last.verb, last.began, last.ended, "complete", 0)
     amounts = known.amounts or _UNCOUNTED
     assert last is not None
     standing = Standing(

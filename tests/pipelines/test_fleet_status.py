@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from archiver.account.account import Account
 from archiver.config.load import load_account
-from archiver.fleet.model import RunBegun, RunEnded
+from archiver.fleet import model as fleet_model
+from archiver.fleet.model import Enrolled, Run, RunBegun, RunEnded
 from archiver.fleet.sqlite import SqliteLedger
 from pipelines.fleet.ages import age_words
-from pipelines.fleet.standing import Standing, aged, judged, seconds_of
+from pipelines.fleet.standing import Standing, aged, by_ledger, judged, seconds_of
 from tests.accounts import CATALOG, account_file, archive_of, command, mails
 from tests.pipelines.test_fleet_record import member
 from tests.servers.dovecot import Dovecot
@@ -120,6 +122,29 @@ def test_running_is_told_from_crashed_and_throttled(fleet: Path) -> None:
     throttled = command("status", fleet, expect=5).output
     assert re.search(r"^done .*throttled \(75\)$", throttled, re.MULTILINE), throttled
     assert re.search(r"done: OVERQUOTA; not before 20\d\d-\d\d-\d\d \d\d:\d\d \w+; run again later", throttled)
+
+
+def test_what_only_the_ledger_knows_is_told_of_a_single_account(fleet: Path) -> None:
+    ledger = ledger_of(fleet)
+    config = fleet / "done.toml"
+    assert command("status", config).exit_code == 0
+    ledger.accounts.begun([RunBegun("done", "killed", "run", "2030-01-01T00:00:00Z", "host:1")])
+    (account,) = command("status", config, "--json", expect=3).report["accounts"]
+    assert (account["condition"], account["messages"]) == ("crashed", 3)
+    ledger.accounts.ended([RunEnded("done", "killed", "failed", 2, "2030-01-01T00:00:01Z", 1.0, "strange", "ask")])
+    ledger.close()
+    shown = command("status", config, expect=2).output
+    assert "strange\n→ ask" in shown
+
+
+def test_another_run_that_was_refused_meanwhile_is_no_failure_of_the_account() -> None:
+    """It met the lock of the one that ended well."""
+    run = Run("second", "run", LONG_AGO, LONG_AGO, "failed", 7, "another run holds the lock", "wait for it to end")
+    row = fleet_model.Account(Enrolled("a", "", "u at h", "h"), last=run)
+    assert by_ledger("a", "a.toml", row, NOW, at_work=False).exit_code == 7
+    row = replace(row, success="2026-01-02T03:04:09Z")
+    found = by_ledger("a", "a.toml", row, NOW, at_work=False)
+    assert (found.exit_code, found.condition, found.cause) == (0, "done", None)
 
 
 def test_a_night_that_did_not_happen_is_exit_code_3(fleet: Path) -> None:
