@@ -18,6 +18,7 @@ from pipelines.engine.run import Options, run_accounts
 from pipelines.events import log_line
 from tests.accounts import account_file, command
 from tests.faults.attempts import Attempt
+from tests.servers.postgresql import OWNER_PASSWORD, Postgresql
 from tests.servers.scripted import ScriptedFolder, ScriptedMessage, ScriptedServer, Session
 
 Scripted = Callable[..., ScriptedServer]
@@ -35,6 +36,7 @@ SHORT_SEATS = ("-c", _SHORT_SEATS)
 
 
 def fleet(directory: Path, server: ScriptedServer, count: int, limits: str) -> list[Path]:
+    directory.mkdir(exist_ok=True)
     (directory / "defaults.toml").write_text(f'[servers."{server.host}"]\n{limits}\n')
     server.users = {f"u{number}": "pw" for number in range(count)}
     for number in range(count):
@@ -101,6 +103,21 @@ def test_connections(slow: ScriptedServer, tmp_path: Path, workers: int) -> None
         assert most[0] == 1
     assert f"waits for one of 1 connections to {slow.host}" in told
     assert not shared._seats
+
+
+def test_hosts_that_share_a_database(
+    slow: ScriptedServer, tmp_path: Path, postgresql: Postgresql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two folders of accounts, as on two hosts, and one ledger."""
+    monkeypatch.setenv("PGPASSWORD", OWNER_PASSWORD)
+    limits = f'connections = 1\n[fleet]\nledger = "{postgresql.url(postgresql.fresh_database())}"'
+    for name in ("one", "two"):
+        fleet(tmp_path / name, slow, 3, limits)
+    with most_at_once(slow) as most:
+        hosts = [Attempt(tmp_path / name, options=["--workers", "2"]) for name in ("one", "two")]
+        ended = [each.end() for each in hosts]
+    assert [each.exit_code for each in ended] == [0, 0], [each.output for each in ended]
+    assert most[0] == 1
 
 
 def test_a_killed_process_gives_its_connections_back(slow: ScriptedServer, tmp_path: Path) -> None:
