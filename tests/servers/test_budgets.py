@@ -78,6 +78,21 @@ def test_a_source_is_read_within_its_budget_over_days(
     assert_whole(archive_of(config))
 
 
+def test_a_maildrop_is_read_within_its_budget_over_days(
+    pop3_dovecot: Dovecot, proxy: Proxy, tmp_path: Path, day: Callable[[int], str]
+) -> None:
+    between, user = proxy(pop3_dovecot.pop3_port), fill(pop3_dovecot)
+    config = account_file(
+        tmp_path, between, user, source__protocol="pop3", source__limits={"octets_per_day": BUDGET}
+    )
+    for number, exit_code in ((1, 75), (2, 75), (3, 0), (4, 0)):
+        day(number)
+        ended = run(config, expect=exit_code)
+        assert passed(between) <= BUDGET + LISTS, number
+    assert ended.total("stored") == (60,)
+    assert_whole(archive_of(config))
+
+
 def test_octets_are_those_on_the_wire(dovecot: Dovecot, proxy: Proxy, tmp_path: Path) -> None:
     between = proxy(dovecot.port)
     config = account_file(tmp_path, between, fill(dovecot), source__limits={"octets_per_day": 10_000_000})
