@@ -9,7 +9,7 @@ from archiver.catalog.port import Catalog
 from archiver.catalog.pruning import BegunPrune, Pruned
 from archiver.facts.archive import VanishedFact
 from archiver.facts.pruning import PrunedFact, PruningFact, UnprunedFact
-from tests.contracts.catalog import AT, FIRST, INBOX, LATER, apply, stored
+from tests.contracts.catalog import AT, FIRST, INBOX, LATER, apply, digest_of, stored
 
 
 class PrunesContract:
@@ -58,3 +58,11 @@ class PrunesContract:
         assert not catalog.prunes.done(1)
         apply(catalog, VanishedFact(1, (1,), LATER), run="R3")
         assert catalog.account.tallies("R3")[0].vanished == 1
+
+    def test_no_rule_forgets_it_also_if_its_folder_begins_an_epoch(self, catalog: Catalog) -> None:
+        """Of 2 it is not known whether it was removed, 3 was deleted by its user."""
+        apply(catalog, INBOX, FIRST, *map(stored, (1, 2, 3)))
+        apply(catalog, PruningFact(1, (1, 2), (), "root@here", AT), PrunedFact(1, (1,), AT))
+        apply(catalog, VanishedFact(1, (1, 3), AT))
+        apply(catalog, replace(FIRST, number=2, uidvalidity=9, reason="uidvalidity", at=LATER))
+        assert catalog.keeping.gone_before("2100-01-01T00:00:00Z") == [digest_of("message 3")]

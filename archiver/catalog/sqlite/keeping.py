@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from archiver.catalog.keeping import Forget, HeldCopy, HeldPlace, Holdable, KnownHold
 from archiver.catalog.sqlite.database import Database
 from archiver.catalog.sqlite.reading import MESSAGES, PLACE, FlagSets, any_of, folder_name, json_list, placement
+from archiver.catalog.sqlite.replica.pruned import IS_PRUNED
 from archiver.facts.keeping import HoldEndedFact, HoldFact, StateMarkedFact
 from archiver.facts.replica import MessageKey, by_epoch
 from archiver.mail.model import Digest, Placement, StoredMessage
@@ -48,18 +49,15 @@ WHERE forgotten.forget = ?
 ORDER BY folder.number, epoch.number, uid
 """
 
-#: A message that `prune` removed from the source: nobody deleted it, and the archive is where it is now.
-_PRUNED = """EXISTS (
-    SELECT 1 FROM prune WHERE prune.epoch = message.epoch AND prune.uid = message.uid AND prune.pruned_at IS NOT
-    NULL
-)"""
+# NOTE: what `prune` removed from the source was deleted by nobody, and the archive is where it is now. So may be
+# what it was about to remove, if the folder got another UIDVALIDITY before anybody could ask.
 _HELD_PLACES = f"""
 SELECT message.epoch, folder.path, coalesce(message.vanished_at, epoch.ended_at),
-    message.vanished_at IS NULL, {_PRUNED}, {PLACE}
+    message.vanished_at IS NULL, {IS_PRUNED}, {PLACE}
 FROM {MESSAGES} WHERE message.digest IN {any_of("digests")}
 ORDER BY message.digest, message.epoch, message.uid
 """
-_GONE_AT = f"CASE WHEN NOT {_PRUNED} THEN coalesce(message.vanished_at, epoch.ended_at, folder.gone_at) END"
+_GONE_AT = f"CASE WHEN NOT {IS_PRUNED} THEN coalesce(message.vanished_at, epoch.ended_at, folder.gone_at) END"
 _GONE_BEFORE = f"""
 SELECT message.digest FROM {MESSAGES} GROUP BY message.digest
 HAVING count(*) = count({_GONE_AT}) AND max({_GONE_AT}) < ? ORDER BY message.digest
