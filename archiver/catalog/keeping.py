@@ -22,7 +22,7 @@ class KnownHold(Struct, frozen=True):
 
 class Holdable(Struct, frozen=True):
     """What decides whether a message is held: its folder's path, and what its headers say of senders and
-    recipients; None if they are not recorded."""
+    recipients; None if they are not recorded, or perhaps not completely."""
 
     key: MessageKey
     digest: Digest

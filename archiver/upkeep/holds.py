@@ -1,7 +1,7 @@
 """Whether a message is held: then nothing may be done that would lose it.
 
 Every verb and rule that takes messages away asks `held` first, whatever it takes them from. A message whose headers
-are not recorded counts as one of everybody's.
+are not recorded, or perhaps not to their end, counts as one of everybody's.
 """
 
 from __future__ import annotations

@@ -44,7 +44,8 @@ def hold(
 
     Without options it holds everything. With --folder it holds what is in these folders, or was; with --address
     what has that text among its sender and recipients; with both, what matches both. Either may be given several
-    times: then one of them is enough. A message whose headers are not recorded counts as one of every address.
+    times: then one of them is enough. A message whose headers are not recorded, or has a very long list of
+    recipients, counts as one of every address.
 
     A hold is a fact in the journal: who, when and why. `archiver status` shows it, with its number. It lasts until
     `archiver release` ends it.

@@ -75,6 +75,15 @@ class KeepingContract:
         apply(account, marks[1])
         assert account.keeping.marks() == marks
 
+    def test_a_list_of_recipients_that_may_be_cut_off_is_everybodys(self, account: Catalog) -> None:
+        known = [("x@y, " * 10).strip(", "), "x@y, " * 400]
+        facts = [
+            HeadersFact(digest_of(f"message {uid}"), Headers("a@b", recipients, "", None))
+            for uid, recipients in enumerate(known, 1)
+        ]
+        apply(account, *facts, hold(1, "INBOX", addresses=("carol@example.net",)))
+        assert sorted(held(account.keeping, [(1, 1), (1, 2)])) == [(1, 2)]
+
     def test_what_decides_whether_a_message_is_held(self, account: Catalog) -> None:
         assert list(account.keeping.holdable([(1, 3), (2, 1), (1, 9)])) == [
             Holdable((1, 3), digest_of("message 3"), ("INBOX",), None),

@@ -11,9 +11,13 @@ from archiver.catalog.sqlite.reading import MESSAGES, PLACE, FlagSets, any_of, f
 from archiver.catalog.sqlite.replica.pruned import IS_PRUNED
 from archiver.facts.keeping import HoldEndedFact, HoldFact, StateMarkedFact
 from archiver.facts.replica import MessageKey, by_epoch
+from archiver.mail.headers import TEXT_LENGTH
 from archiver.mail.model import Digest, Placement, StoredMessage
 from archiver.mail.uidset import UidSet
 
+#: So many characters of recipients were certainly read to their end: a longer list may be cut where 8,192 octets
+#: of it were read, however they are encoded.
+_CERTAIN = 1500
 _HOLDS = """
 SELECT number, folders, addresses, reason, "by", at, ended_reason, ended_by, ended_at FROM hold ORDER BY number
 """
@@ -93,7 +97,8 @@ class SqlKeeping:
             for epoch, uids in by_epoch(keys).items():
                 values = {"epoch": epoch, "uids": json_list(uids)}
                 for uid, digest, path, sender, recipients in connection.execute(_HOLDABLE, values):
-                    people = None if sender is None else f"{sender}, {recipients}"
+                    known = sender is not None and len(sender) < TEXT_LENGTH and len(recipients) < _CERTAIN
+                    people = f"{sender}, {recipients}" if known else None
                     yield Holdable((epoch, uid), digest, tuple(json.loads(path)), people)
 
     def places(self, digests: Collection[Digest]) -> Sequence[HeldPlace]:
