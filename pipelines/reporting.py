@@ -31,7 +31,7 @@ from archiver.errors import (
     Throttled,
 )
 from archiver.events import Noted
-from archiver.facts.replica import DestinationFolders, Refused, ReplicaTally
+from archiver.facts.replica import Refused, ReplicaTally
 from archiver.mail.folder_names import decode_name, folder_path, printable
 from archiver.mail.model import Listed, Plan, Quarantined, Tally
 from archiver.replay.compare.result import NOT_REPLAYED
@@ -119,11 +119,9 @@ def report_run(
     scope: RunScope,
     *,
     step: str = "",
-    there: DestinationFolders | None = None,
 ) -> None:
     """Write the run's report, then its row, which says that it has ended; calling it again rewrites them. The
-    archive is locked; `step` is the step that the error stopped, if any; `there` is what the destination listed
-    when there was nothing to do.
+    archive is locked; `step` is the step that the error stopped, if any.
 
     Raises:
         ArchiveNotWritable: there is no room for the report.
@@ -137,21 +135,21 @@ def report_run(
             archive.catalog.ledger.finish(run_id, report.status, report.exit_code, report.finished)
         raise
     archive.catalog.ledger.finish(run_id, report.status, report.exit_code, report.finished)
-    shown = None if error is not None else _fingerprint(archive, report, scope, there)
+    shown = None if error is not None else _fingerprint(archive, report, scope)
     emit(archive.settings.account, Ended(report.exit_code, str(path), shown))
     if error is None:
         _prune(archive)
 
 
-def _fingerprint(
-    archive: Archive, report: RunReport, scope: RunScope, there: DestinationFolders | None
-) -> str | None:
+def _fingerprint(archive: Archive, report: RunReport, scope: RunScope) -> str | None:
     """What the account showed in this run, if nothing is left to do for it."""
     is_past = scope.as_of is not None or scope.include_vanished
     if archive.settings.fleet is None or report.exit_code or report.status != "complete" or is_past:
         return None
     if (listing := archive.catalog.ledger.step_result(report.run, "enumerate")) is None:
         return None
+    checked = archive.catalog.ledger.step_result(report.run, "verify")
+    there = check_from_json(checked).shown if checked else None
     found = fingerprint_of(archive, report.run, listing_from_json(listing), there)
     return None if found is None else found.text()
 

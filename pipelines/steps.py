@@ -250,8 +250,10 @@ class DestinationSteps(Struct, frozen=True):
         recorder: Recorder,
         replayed: str | None,
         report: Callable[[Event | Expected], None],
+        seen: ListedDestination | None = None,
     ) -> str:
-        """Compare the archive with what the destination shows. `replayed` is the result of `replay`."""
+        """Compare the archive with what the destination shows. `replayed` is the result of `replay`, `seen` what
+        `look` found."""
         from archiver.account.replay import verify_at_destination
 
         is_past = self.options is not None and self.options.moment is not None
@@ -263,6 +265,7 @@ class DestinationSteps(Struct, frozen=True):
             all_sent=not is_past,
             recorder=recorder,
             unchanged=replay_from_json(replayed).unchanged if replayed else (),
+            seen=None if seen is None else seen.folders,
         )
         return check_to_json(check)
 

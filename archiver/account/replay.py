@@ -25,11 +25,13 @@ from archiver.destination.rights import RightsRules
 from archiver.errors import BackendError, ConfigError
 from archiver.events import Event, Noted
 from archiver.facts.replica import DestinationFolders
+from archiver.fleet.fingerprint import digest_of_destination
 from archiver.journal.recorder import Recorder
 from archiver.mail.folder_names import printable
 from archiver.mail.model import Listed
 from archiver.replay.ahead import Begun, ReplayAhead
 from archiver.replay.compare.result import DestinationCheck
+from archiver.replay.compare.unchanged import is_unchanged
 from archiver.replay.compare.verifier import DestinationVerifier
 from archiver.replay.connection import DestinationConnection
 from archiver.replay.context import RefusalRetry, ReplayContext, ReplayRulesOfAccount
@@ -212,6 +214,25 @@ def look_for_changes(
     return None
 
 
+def _is_as_compared(archive: Archive, recorder: Recorder, listed: DestinationFolders, control: RunControl) -> bool:
+    """Whether a destination that listed this has everything, as the archive is now, and shows no change since its
+    copies were compared."""
+    number, rules = archive.destination_number, archive.settings.replay
+    if number is None or rules.vanished != "keep" or rules.labels != "folders":
+        return False
+    unwatched = RunControl(control.check_stop, control.pause, now=control.now)
+    context = _context(archive, recorder, ReplayOptions(), archive.catalog.replicas.pending, unwatched)
+    context.destination = number
+    chosen = archive.replayed_folders()
+    if not chosen or not is_quiet(context, listed, chosen):
+        return False
+    folders = archive.catalog.replicas.folders
+    mapped, current, held = folders.mapped(number), folders.current(number), folders.holding(number)
+    statuses = {each.folder.raw: each.status for each in listed.listed}
+    raws = {mapped[each.number].raw for each in chosen}
+    return all(not held[raw][1] or is_unchanged(current[raw], statuses.get(raw)) for raw in raws)
+
+
 def _shows_changes(archive: Archive, destination: int) -> bool:
     """Whether every folder with copies there had a status that shows changes when they were last compared."""
     folders = archive.catalog.replicas.folders
@@ -281,10 +302,12 @@ def verify_at_destination(
     patient: bool = False,
     recorder: Recorder | None = None,
     unchanged: Collection[int] = (),
+    seen: DestinationFolders | None = None,
 ) -> DestinationCheck:
     """Compare the archive with what the destination shows; `unlisted`: also where the source lost the folder;
     `all_sent`: what was not sent there is a difference, too; `patient`: a server that throttles is waited for;
-    `recorder` and `unchanged`: as in `DestinationVerifier`."""
+    `recorder` and `unchanged`: as in `DestinationVerifier`; `seen` is what a look at the destination listed that
+    found nothing to do."""
     server, number = destination_of(archive.settings), archive.destination_number
     if number is None:
         nothing = f"nothing was replayed to {server.settings.user} at {server.settings.host} yet"
@@ -311,4 +334,7 @@ def verify_at_destination(
         for tally in archive.left_out() if all_sent else ():
             result.add_missing(printable(tally.folder), tally.pending)
         connection.leave(server.leave_open)
+        listed = verifier.listed or seen
+        if recorder is not None and listed is not None and _is_as_compared(archive, recorder, listed, control):
+            result.shown = digest_of_destination(listed)
         return result

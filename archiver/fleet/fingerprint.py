@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import astuple
 
+from archiver.facts.replica import DestinationFolders
 from archiver.mail.model import Folder, Listed
 
 _FORM = 1
@@ -69,3 +70,8 @@ def digest_of_listing(listed: Iterable[Listed], is_chosen: Callable[[Folder], bo
         for each in listed
     )
     return digest_of(rows)
+
+
+def digest_of_destination(there: DestinationFolders) -> str:
+    """A digest of what a destination listed. NOTE: without what it says of itself, which may be a session's."""
+    return digest_of((there.prefix, there.delimiter, there.append_limit), digest_of_listing(there.listed))

@@ -22,13 +22,13 @@ from archiver.account.meeting import record_refusal
 from archiver.account.servers import no_spool
 from archiver.control.run import RunControl
 from archiver.errors import AuthenticationFailed, BackendError, Throttled
-from archiver.fleet.fingerprint import Fingerprint
+from archiver.fleet.fingerprint import Fingerprint, digest_of_destination
 from archiver.source.backoff import Backoff
 from archiver.source.numbering import UnrecordedNumbers
 from pipelines.attempts import Attempt, Remembered
 from pipelines.engine.names import RunNames
 from pipelines.events import Unchanged, emit, progress_of
-from pipelines.fleet.fingerprints import shown_by_source, shown_there, state_here
+from pipelines.fleet.fingerprints import shown_by_source, state_here
 from pipelines.reporting import RunScope
 from pipelines.steps import end_failed
 from pipelines.stop import STOP
@@ -154,7 +154,7 @@ class _Look(Struct):
         except BackendError as error:
             self._remember_refusal(account, error)
             return False
-        return shown_there(there) == fingerprint.there
+        return digest_of_destination(there) == fingerprint.there
 
     def _remember_refusal(self, account: Account, error: BackendError) -> None:
         """The run that follows archives what is new, and does not send the destination a refused secret again."""

@@ -102,10 +102,10 @@ class _QuietRun(Struct):
                 self._next(archive, refused, "replay")
                 replayed = at_destination.replay(archive, recorder, report, seen)
                 self._next(archive, replayed, "verify")
-                refused = at_destination.verify(archive, recorder, replayed, report)
+                refused = at_destination.verify(archive, recorder, replayed, report, seen)
             self._next(archive, refused, _MIGRATED if self.replays else _REPORTED)
             retain_by_rule(archive, recorder, self.run, confirmed=False)
-            report_run(archive, self.run, None, self.scope, there=None if seen is None else seen.folders)
+            report_run(archive, self.run, None, self.scope)
             ledger.complete_step(self.run, self.step, "", utc_now())
         return True
 

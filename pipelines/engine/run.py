@@ -87,9 +87,10 @@ def run_accounts(
     with learning(), Channel(listen) as channel:
         kept = _kept_apart(accounts, options)
         looked_at = [attempts[each.account] for each in kept if each.account in remembered]
+        looked_at = [each for each in looked_at if _asks_for_news(each, options)]
         look_over(looked_at, remembered, partial(_is_replayed, options), names)
         channel.drain()
-        for attempt in looked_at:
+        for attempt in (attempts[each.account] for each in kept if each.account in remembered):
             if attempt.exit_code is None:
                 names.rename(attempt)
             else:
@@ -130,7 +131,7 @@ def _left_by_quiet(wave: Sequence[Attempt], options: Options) -> list[Attempt]:
 
     def is_left(attempt: Attempt) -> bool:
         account, replays = attempt.account, _is_replayed(options, attempt)
-        if (replays and not _is_plain_replay(options)) or not has_catalog_here(account):
+        if not _asks_for_news(attempt, options) or not has_catalog_here(account):
             return True
         return not is_done(account, attempt.run_id, replays=replays)
 
@@ -151,8 +152,10 @@ def _may_be_quiet(options: Options) -> bool:
     return not (asked or is_configured or options.scheduler_url)
 
 
-def _is_plain_replay(options: Options) -> bool:
-    """Whether the command asks for no more at the destination than what is new."""
+def _asks_for_news(attempt: Attempt, options: Options) -> bool:
+    """Whether the command asks for no more at the account's destination than what is new."""
+    if not _is_replayed(options, attempt):
+        return True
     asked = options.include_vanished or options.include_removed or options.confirm_deletions
     return not (asked or options.after_cutover) and options.destination_is == "ask" and options.as_of is None
 

@@ -22,19 +22,16 @@ from archiver.archive.run import plan_archive
 from archiver.config.settings import ServerSettings, Settings
 from archiver.control.run import utc_now, utc_today
 from archiver.errors import ArchiverError
-from archiver.facts.replica import DestinationFolders
 from archiver.fleet.fingerprint import Fingerprint, digest_of, digest_of_listing
 from archiver.mail.model import Folder, Listed
 
 _OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
-def fingerprint_of(
-    archive: Archive, run: str, listed: Sequence[Listed], there: DestinationFolders | None
-) -> Fingerprint | None:
+def fingerprint_of(archive: Archive, run: str, listed: Sequence[Listed], there: str | None) -> Fingerprint | None:
     """The fingerprint after `run`, which is complete, and before which the source listed these folders. `there` is
-    what the destination listed, None if the run was not about it, or nobody knows. None: something may be left to
-    do, or it is unknown."""
+    a digest of what the destination listed, None if the run was not about it, or something may be left to do there.
+    None: something may be left to do."""
     settings = archive.settings
     if not archive.is_settled or archive.stranger is not None or any(each.folder.spelled for each in listed):
         return None
@@ -42,8 +39,7 @@ def fingerprint_of(
     plan = plan_archive(archive.catalog, listed, rules_of(settings), search=search, retry="due")
     if plan.visit or not plan.unchanged or (here := state_here(settings, archive.medium)) is None:
         return None
-    shown = None if there is None or not _is_as_compared(archive, there) else shown_there(there)
-    return Fingerprint.of(run, utc_now(), here, shown_by_source(settings, listed), shown)
+    return Fingerprint.of(run, utc_now(), here, shown_by_source(settings, listed), there)
 
 
 def shown_by_source(settings: Settings, listed: Iterable[Listed]) -> str:
@@ -54,30 +50,6 @@ def shown_by_source(settings: Settings, listed: Iterable[Listed]) -> str:
         return chooses(folder, rules.include, rules.exclude)
 
     return digest_of_listing(listed, is_chosen)
-
-
-def shown_there(there: DestinationFolders) -> str:
-    """A digest of what a destination listed."""
-    about = (there.prefix, there.delimiter, there.append_limit)  # NOTE: not `said`, with its session or its clock
-    return digest_of(about, digest_of_listing(there.listed))
-
-
-def _is_as_compared(archive: Archive, there: DestinationFolders) -> bool:
-    """Whether a destination that listed this has everything, and shows no change since that was compared. The run
-    that listed it found nothing to do there."""
-    number, settings = archive.destination_number, archive.settings
-    if number is None or settings.replay.vanished != "keep" or settings.replay.labels != "folders":
-        return False
-    from archiver.replay.compare.unchanged import is_unchanged
-
-    folders = archive.catalog.replicas.folders
-    mapped, current, held = folders.mapped(number), folders.current(number), folders.holding(number)
-    statuses = {each.folder.raw: each.status for each in there.listed}
-    raws = {mapped[each.number].raw if each.number in mapped else None for each in archive.replayed_folders()}
-    return bool(raws) and all(
-        raw is not None and raw in current and (not held[raw][1] or is_unchanged(current[raw], statuses.get(raw)))
-        for raw in raws
-    )
 
 
 def state_here(settings: Settings, medium: Medium) -> str | None:

@@ -127,6 +127,8 @@ def test_a_change_at_the_destination_is_found(dovecot: Dovecot, tmp_path: Path) 
         keys = {**destination(tmp_path, dovecot, there[name]), "destination__attempts": 1}
         member(tmp_path / "fleet", dovecot, user, name=name, **keys)
     night(tmp_path / "fleet")
+    assert opened(night(tmp_path / "fleet")) == set()
+    assert opened(night(tmp_path / "fleet", "--confirm-deletions")) == set(changes)
     night(tmp_path / "fleet")
     assert opened(night(tmp_path / "fleet")) == set()
 
@@ -266,9 +268,9 @@ def test_a_login_that_the_destination_refuses_is_not_tried_twice(dovecot: Doveco
     there = dovecot.fresh_user()
     for name in ("a", "b"):
         keys = {**destination(tmp_path / name, dovecot, there if name == "b" else dovecot.fresh_user())}
-        member(tmp_path, dovecot, dovecot.fresh_user(), name=name, **keys)
-    for _ in range(2):
-        night(tmp_path)
+        dovecot.append_many(user := dovecot.fresh_user(), "INBOX", mails([1]))
+        member(tmp_path, dovecot, user, name=name, **keys)
+    night(tmp_path)
     assert opened(night(tmp_path)) == set()
     logins = dovecot.logins(there)
     (tmp_path / "b" / "new.password").write_text("wrong\n")

@@ -84,7 +84,11 @@ def recorded(config: Path, run: str) -> tuple[list[Any], dict[str, Any]]:
     archive = archive_of(config)
     with closing(sqlite3.connect(archive / "catalog.sqlite")) as catalog:
         rows = catalog.execute("SELECT status, exit_code FROM run WHERE run = ?", (run,)).fetchall()
-        rows += catalog.execute("SELECT step, result FROM step WHERE run = ? ORDER BY rowid", (run,)).fetchall()
+        steps = catalog.execute("SELECT step, result FROM step WHERE run = ? ORDER BY rowid", (run,)).fetchall()
+    rows += map(list, steps)
+    for row in rows:
+        if row[0] == "verify":  # what the destination showed is kept by those who looked at it
+            row[1] = {key: value for key, value in json.loads(row[1]).items() if key != "shown"}
     document = json.loads((archive / "runs" / run / "report.json").read_text())
     document["timings"] = list(document["timings"])
     return rows, {key: value for key, value in document.items() if key not in ("run", "started", "finished")}

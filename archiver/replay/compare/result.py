@@ -40,11 +40,13 @@ class FolderCheck(Struct):
 
 
 class DestinationCheck(Struct):
-    """The result, by folder name."""
+    """The result, by folder name. `shown` is a digest of what the destination listed before its copies were
+    compared, if it shows no change since, and nothing is left to do there."""
 
     deep: bool
     folders: dict[str, FolderCheck] = field(default_factory=dict)
     differences: list[Difference] = field(default_factory=list)
+    shown: str | None = None
 
     def add_missing(self, name: str, count: int) -> None:
         """Add a folder that is not replayed by itself, so many of whose messages no replayed folder has."""

@@ -22,7 +22,7 @@ from archiver.destination.rights import lacking, normal
 from archiver.facts.access import Rights
 from archiver.facts.archive import Fact
 from archiver.facts.destination import ComparedFact
-from archiver.facts.replica import ReplicaCount, ReplicaFolder
+from archiver.facts.replica import DestinationFolders, ReplicaCount, ReplicaFolder
 from archiver.journal.recorder import Recorder
 from archiver.mail.counts import counted
 from archiver.mail.folder_names import printable
@@ -50,6 +50,7 @@ class DestinationVerifier(Struct):
     `compares_rights`: without a recorder the access rights that were given are compared, too.
     `unchanged` are the numbers of folders that had the recorded status when the replay step listed them, and that
     it left alone. `labels`: Gmail's labels were replayed, too; `follows`: so were changes of flags and labels.
+    `listed` is what the destination listed before its copies were read, if it did.
     """
 
     connection: Connection
@@ -64,6 +65,7 @@ class DestinationVerifier(Struct):
     compares_rights: bool = False
     labels: bool = False
     follows: bool = True
+    listed: DestinationFolders | None = None
 
     def run(self, folders: Sequence[KnownFolder]) -> DestinationCheck:
         """Compare all copies of `folders`; a difference does not stop it. The destination is not contacted if
@@ -160,7 +162,8 @@ class DestinationVerifier(Struct):
         """The status of each folder before its copies are read, if it can be recorded."""
         if self.recorder is None or not destination.facts.capabilities & {"CONDSTORE", "QRESYNC"}:
             return {}
-        return {each.folder.raw: each.status for each in destination.list_folders().listed}
+        self.listed = destination.list_folders()
+        return {each.folder.raw: each.status for each in self.listed.listed}
 
     def _without_copies(self, result: DestinationCheck, nowhere: Sequence[KnownFolder]) -> None:
         """Add what the destination cannot have: messages not sent yet, and folders that are not mapped."""
