@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from sys import intern
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -232,7 +233,7 @@ def _with_destination(accounts: Accounts, terminal: Terminal) -> Accounts:
 
 def to_json(outcome: AccountOutcome[Run], *, whole: bool = True) -> dict[str, Any]:
     """How an account ended, with the numbers of its report. `document` is the report; if that is not wanted as a
-    `whole`, of its folders there is only the first, because there may be thousands of reports."""
+    `whole`, it is without details, because there may be thousands of reports."""
     run = outcome.result
     document: dict[str, Any] = {}
     try:
@@ -242,8 +243,8 @@ def to_json(outcome: AccountOutcome[Run], *, whole: bool = True) -> dict[str, An
         pass  # it was moved away in the meantime; the exit code is known without it
     if document and run is not None and run.since is not None:
         document = nothing_new(document, run.run_id, utc_now())
-    if not whole:
-        document = {key: value[:1] if key == "folders" else value for key, value in document.items()}
+    if document and not whole:
+        document = _without_details(document)
     return {
         "account": outcome.account,
         "run": run and run.run_id,
@@ -257,6 +258,14 @@ def to_json(outcome: AccountOutcome[Run], *, whole: bool = True) -> dict[str, An
         "totals": document.get("totals"),
         "document": document,
     }
+
+
+def _without_details(document: Mapping[str, Any]) -> dict[str, Any]:
+    """What notices, metrics and tables of many accounts need of a report."""
+    numbers = {intern(key): value for key, value in document["totals"].items()}
+    lists = {key: document[key] for key in ("failures", "differences") if document.get(key)}
+    moments = {key: document.get(key) for key in ("status", "started", "finished", "again_at", "began_archive")}
+    return {**moments, **lists, "totals": numbers, "folders": bool(document["folders"])}
 
 
 def _show(results: Sequence[dict[str, Any]], terminal: Terminal, seconds: float) -> None:

@@ -110,7 +110,7 @@ class Work(Struct):
     logged: float = 0.0
     run: str | None = None
     notes: Counter[str] = field(default_factory=Counter)
-    _pace: deque[tuple[float, int, int]] = field(default_factory=deque)
+    _pace: deque[tuple[float, int, int]] | None = None
 
     def take(self, event: AnyEvent, now: float) -> None:
         """Update from one event."""
@@ -120,7 +120,7 @@ class Work(Struct):
                 self.step, self.logged = step, now
                 self.doing = _DOING.get(step, step)
                 self.expected = self.planned = self.done = (0, 0)  # each step has its own work
-                self._pace.clear()
+                self._pace = None
             case Named(run):
                 self.run = run
             case Waiting():
@@ -132,7 +132,7 @@ class Work(Struct):
             case Planned(messages, octets):
                 self.planned = (self.planned[0] + messages, self.planned[1] + octets)
                 if not self._pace:
-                    self._pace.append((now, *self.done))
+                    self._pace = deque([(now, *self.done)])
             case Linked(messages, octets):
                 self.expected = (self.expected[0] - messages, self.expected[1] - octets)
                 self.planned = (self.planned[0] - messages, self.planned[1] - octets)
@@ -143,6 +143,7 @@ class Work(Struct):
                 | Exported(messages, octets)
             ):
                 self.done = (self.done[0] + messages, self.done[1] + octets)
+                self._pace = deque() if self._pace is None else self._pace
                 self._pace.append((now, *self.done))
                 while len(self._pace) > 2 and self._pace[0][0] < now - _PACE_SECONDS:
                     self._pace.popleft()
@@ -175,7 +176,7 @@ class Work(Struct):
         of a beginning, which says nothing about the rest."""
         by_octets = bool(self.planned[1] and self.done[1])
         total, done, pace = (each[by_octets] for each in (self.total, self.done, self.pace(now)))
-        if not pace:
+        if not pace or not self._pace:
             return None
         measured = now - self._pace[0][0]
         telling = done >= _TELLING_SHARE * total or measured >= _PACE_SECONDS
