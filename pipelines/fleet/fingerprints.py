@@ -33,6 +33,8 @@ def fingerprint_of(archive: Archive, run: str, listed: Sequence[Listed], there: 
     a digest of what the destination listed, None if the run was not about it, or something may be left to do there.
     None: something may be left to do."""
     settings = archive.settings
+    if settings.retention.vanished is not None:
+        return None  # what is due by it changes with the day
     if not archive.is_settled or archive.stranger is not None or any(each.folder.spelled for each in listed):
         return None
     search = settings.messages.criteria(utc_today())

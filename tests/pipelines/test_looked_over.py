@@ -258,8 +258,8 @@ def test_a_refused_login_is_an_error_and_is_not_tried_twice(fleet: Fleet, tmp_pa
     assert json.loads(Path(ended["b"]["report"]).read_text())["status"] == "failed"
     known = ledger_of(tmp_path)["b"]
     assert (known.last.status, known.last.exit_code, known.fingerprint) == ("failed", 5, None)
-    server.login_reply = None
-    time.sleep(1.1)  # the newest report is the newest by its name
+    server.login_reply, server.users["u1"] = None, "another"
+    (tmp_path / "b.password").write_text("another\n")
     assert opened(night(tmp_path)) == {"b"}
     assert opened(night(tmp_path)) == set()
 
@@ -292,8 +292,10 @@ def test_a_server_without_counts_of_changes_is_never_just_looked_at(scripted: Sc
     assert opened(night(tmp_path)) == {"cannot"}
 
 
-@pytest.mark.parametrize("keys", [{"messages__newer_than": "1d"}, {"messages__search": "SEEN"}])
-def test_a_filter_is_asked_every_time(scripted: Scripted, tmp_path: Path, keys: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "keys", [{"messages__newer_than": "1d"}, {"messages__search": "SEEN"}, {"retention__vanished": "30d"}]
+)
+def test_what_the_day_decides_is_asked_every_time(scripted: Scripted, tmp_path: Path, keys: dict[str, Any]) -> None:
     for name in ("a", "b"):
         member(tmp_path, scripted({b"INBOX": ScriptedFolder()}), "u1", name=name, **(keys if name == "b" else {}))
     night(tmp_path)
