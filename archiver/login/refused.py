@@ -12,6 +12,7 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
@@ -32,6 +33,13 @@ T = TypeVar("T")
 
 #: A nightly run, which begins a little earlier or later each time, tries once a night.
 _AGAIN_AFTER = timedelta(hours=22)
+
+#: A reply that says so, by a code (RFC 5530, RFC 3206) or in words. Any other NO may be the server's own trouble.
+_ABOUT_THE_LOGIN = re.compile(
+    r"\[(?:AUTH|AUTHENTICATIONFAILED|AUTHORIZATIONFAILED|EXPIRED|WEBALERT|CONTACTADMIN)\b"
+    r"|credential|password|passwd|authenticat|\buser ?name\b|log ?[io]n (?:failed|failure)|invalid log ?[io]n",
+    re.IGNORECASE,
+)
 
 #: What of a server's settings says nothing about who logs in, and where.
 _NOT_OF_THE_LOGIN = ("connections", "connect_timeout", "read_timeout", "attempts", "limits")
@@ -66,7 +74,7 @@ class RefusedLogins(Struct, frozen=True):
         try:
             connection = log_in()
         except AuthenticationFailed as error:
-            if error.server_reply is not None:
+            if _ABOUT_THE_LOGIN.search(error.server_reply or ""):
                 self._note(error)
             raise
         note_login(self._name)

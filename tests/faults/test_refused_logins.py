@@ -48,6 +48,27 @@ def test_the_same_login_is_sent_once(scripted: Scripted, tmp_path: Path) -> None
     assert "pw" not in {*json.loads(kept.read_text()).values()}
 
 
+@pytest.mark.parametrize(
+    ("reply", "logins_of_two_runs"),
+    [
+        (b"NO [AUTHENTICATIONFAILED] no", 1),
+        (b"NO Login failed.", 1),
+        (b"NO Bad username or password", 1),
+        (b"NO no", 2),
+        (b"NO Internal error, call us", 2),
+        (b"NO [UNAVAILABLE] Temporary authentication failure", 2),
+    ],
+)
+def test_only_words_about_the_login_count(
+    scripted: Scripted, tmp_path: Path, reply: bytes, logins_of_two_runs: int
+) -> None:
+    server = scripted(login_reply=reply)
+    config = account_file(tmp_path, server, "u1", source__attempts=1)
+    for _ in range(2):
+        run(config, expect=5)
+    assert logins(server) == logins_of_two_runs
+
+
 @pytest.mark.parametrize("change", ["password", "user", "server"])
 def test_what_a_person_changed_is_tried_at_once(
     scripted: Scripted, tmp_path: Path, mail: dict[bytes, ScriptedFolder], change: str
