@@ -34,7 +34,7 @@ from pipelines.failures import with_file
 from pipelines.fleet.ages import age_words, at_words
 from pipelines.fleet.ledgers import Ledgers
 from pipelines.fleet.look import FleetLook, Looked
-from pipelines.fleet.standing import SORTS, Standing, aged, in_order, seconds_of
+from pipelines.fleet.standing import SORTS, Standing, aged, by_ledger, in_order, seconds_of
 from pipelines.fleet.table import lines, problems, summary, write
 from pipelines.fleet.watch import watch
 from pipelines.outcome import AccountOutcome, look_up_each
@@ -139,7 +139,7 @@ def _look(view: _View, terminal: Terminal, ledgers: Ledgers, *, quickly: bool) -
     outcomes = look_up_each(accounts.settings, lambda each: _status(each, look))
     for problem in look.problems:
         terminal.warn(problem)
-    seen = [_seen(each, settings) for each, settings in zip(outcomes, accounts.settings, strict=True)]
+    seen = [_seen(each, settings, look) for each, settings in zip(outcomes, accounts.settings, strict=True)]
     for refused, file in zip(accounts.refused, accounts.wrong, strict=True):
         seen.append(replace(_refused(refused, file), is_told=True))
     return view.of(seen + [Seen(each) for each in looked.known]), accounts
@@ -226,8 +226,19 @@ def _with_age(seen: Seen, most: float | None) -> Seen:
     return replace(seen, standing=aged(seen.standing, most))
 
 
-def _seen(outcome: AccountOutcome[Seen], settings: Settings) -> Seen:
-    return outcome.result or _refused(outcome, settings.file)
+def _seen(outcome: AccountOutcome[Seen], settings: Settings, look: FleetLook) -> Seen:
+    """What was seen of an account; if its archive cannot be looked at, what its ledger knows, and why not."""
+    if outcome.result is not None:
+        return outcome.result
+    row = look.row_of(settings)
+    if row is None or row.last is None:
+        return _refused(outcome, settings.file)
+    at_work = row.claim is not None
+    standing = by_ledger(outcome.account, str(settings.file), row, time.time(), at_work=at_work)
+    if not standing.exit_code:
+        failed: dict[str, Any] = {"condition": "failed", "exit_code": outcome.exit_code}
+        standing = replace(standing, **failed, cause=outcome.message, next_step=None)
+    return Seen(standing, None, outcome.message)
 
 
 def _refused(outcome: AccountOutcome[Any], file: Path) -> Seen:

@@ -101,7 +101,13 @@ def test_an_account_file_that_was_changed_is_looked_at_again(fleet: Path) -> Non
     file.write_text(file.read_text())
     assert "\ndone " in command("status", fleet, "--state", "presynced").output  # it says the same as before
     file.write_text(file.read_text() + '\n[reports]\nkeep = "9d"\n')
-    assert "the archive's catalog is not there" in command("status", fleet, expect=2).output
+    shown = command("status", fleet, expect=2).output
+    assert "done: " in shown
+    assert "the archive's catalog is not there" in shown
+    accounts = {each["account"]: each for each in command("status", fleet, "--json", expect=2).report["accounts"]}
+    assert (accounts["done"]["exit_code"], accounts["done"]["state"]) == (2, "presynced")
+    assert (accounts["locked"]["exit_code"], accounts["locked"]["condition"]) == (5, "failed")
+    assert accounts["locked"]["next"].startswith("check `user`")
 
 
 def test_running_is_told_from_crashed_and_throttled(fleet: Path) -> None:
