@@ -5,7 +5,8 @@ show         output for people: live lines, tables, previews
 demo         the demo
 notify       notices, pings and metrics after a run
 fleet        what is recorded in the ledgers of fleets
-graph        Luigi: the static graph of an account, and its build
+hosts        accounts that several hosts share
+graph        Luigi: the static graph of an account, its build, and a luigid's page
 engine       accounts run in waves, quiet ones without Luigi; one failure stops only its account
 attempts     what is asked of a run, and what is known of each account's so far
 steps        the steps at the source's side, over an open archive

@@ -20,11 +20,13 @@ class Options(Struct, frozen=True):
     """How to run. `steps`: "run" (replay too, where there is a destination), "archive" or "replay"; `retry`: "due",
     "all" or "accept"; `destination_is`: what the user says about an unknown destination; `workers`: accounts at the
     same time; `after_cutover`: change what is at the destination although people live there; `as_of`: replay the
-    folders as they were then (UTC, ISO 8601); `max_seconds`: how long all may take."""
+    folders as they were then (UTC, ISO 8601); `max_seconds`: how long all may take; `waits`: for accounts that are
+    to be tried again later; `scheduler_url`: the luigid that shows it."""
 
     run_id: str | None = None
     workers: int = 1
     scheduler_url: str | None = None
+    waits: bool = True
     retry: str = "due"
     new_source: bool = False
     new_archive: bool = False

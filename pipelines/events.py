@@ -111,13 +111,14 @@ class Channel:
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
         self._failure: BaseException | None = None
+        self._before: Channel | None = None
         self._drained = threading.Event()
         self._read, self._write = os.pipe()
         self._thread = threading.Thread(target=self._listen, name="events", daemon=True)
 
     def __enter__(self) -> Channel:
         global _channel
-        _channel = self
+        self._before, _channel = _channel, self
         self._thread.start()
         return self
 
@@ -125,7 +126,7 @@ class Channel:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         global _channel
-        _channel = None
+        _channel = self._before
         os.write(self._write, b"\n")  # an empty line is the end
         self._thread.join()
         os.close(self._read)

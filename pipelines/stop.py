@@ -15,6 +15,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType
 
 from archiver.control.run import RunControl
@@ -34,10 +35,12 @@ _END_SECONDS = 9.5  # systemd and people expect ten
 
 
 class Stop:
-    """Whether the run should stop. Forked workers inherit it and get the signal from their parent."""
+    """Whether the run should stop. Forked workers inherit it and get the signal from their parent. `also` is a
+    check of what this process works on just now: it raises if that has to stop."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self.also: Callable[[], None] | None = None
         self._owner = os.getpid()
 
     def install(self) -> None:
@@ -77,9 +80,12 @@ class Stop:
 
         Raises:
             Interrupted: a signal was received.
+            Locked: what is worked on may be another host's meanwhile.
         """
         if self.signal is not None:
             raise Interrupted(self.signal)
+        if self.also is not None:
+            self.also()
 
     def control(self, progress: Progress = silent) -> RunControl:
         """The control of a step: a signal stops it, and it reports to `progress`."""

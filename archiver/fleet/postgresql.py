@@ -180,14 +180,16 @@ class _Database:
         connection.execute(_SESSION)
         if self._version(connection) == VERSION:
             return
+        # NOTE: the lock is taken before the transaction begins. A transaction that waited for it might not see what
+        # was made meanwhile: names of tables come from a cache that is renewed when a transaction begins.
+        connection.execute("SELECT pg_advisory_lock(%s)", (_MAKING,))
         with connection.transaction():
-            connection.execute("SELECT pg_advisory_xact_lock(%s)", (_MAKING,))
-            if self._version(connection):
-                return  # somebody else was quicker
-            if connection.execute("SELECT to_regnamespace('archiver')").fetchone() == (None,):
-                connection.execute("CREATE SCHEMA archiver")
-            for statement in (*SCHEMA, f"CREATE TABLE ledger AS SELECT {VERSION} AS version"):
-                connection.execute(statement)
+            if self._version(connection) == 0:
+                if connection.execute("SELECT to_regnamespace('archiver')").fetchone() == (None,):
+                    connection.execute("CREATE SCHEMA archiver")
+                for statement in (*SCHEMA, f"CREATE TABLE ledger AS SELECT {VERSION} AS version"):
+                    connection.execute(statement)
+        connection.execute("SELECT pg_advisory_unlock(%s)", (_MAKING,))
 
     def _version(self, connection: psycopg.Connection[Any]) -> int:
         if connection.execute("SELECT to_regclass('archiver.ledger')").fetchone() == (None,):

@@ -21,6 +21,7 @@ One file a verb: its options and help, what it does for each account, its JSON, 
 
 init  login  check  demo                   before the first run
 run  archive  replay  retry                a run and its steps; run shows all of them
+worker                                     runs on several hosts
 status  report                             what archives hold, what a run did
 search  show  restore  export  import      messages found, shown, given back, taken out, added
 hold  release  forget                      messages that nothing may take away, and those that must not come back

@@ -103,6 +103,7 @@ VERBS: Mapping[str, str] = {
     "login": "Log in to accounts with OAuth2, and keep their tokens.",
     "check": "Log in and look at the server and the folders; changes nothing.",
     "run": "Archive accounts; those with a [destination] are brought up to date there, too.",
+    "worker": "Do the accounts of a fleet that are due, on one host or on several.",
     "archive": "Archive accounts, and leave their destinations alone.",
     "replay": "Bring destinations up to date with the archives, without the sources.",
     "status": "Show what the archives hold, what is missing, and how the last runs ended.",

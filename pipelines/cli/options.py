@@ -59,7 +59,7 @@ workers_option = click.option(
     help="How many accounts run at the same time; by default 4.",
 )
 scheduler_url_option = click.option(
-    "--scheduler-url", metavar="URL", help="Use this luigid instead of a local scheduler."
+    "--scheduler-url", metavar="URL", help="Show the accounts on the page of this luigid."
 )
 run_id_option = click.option(
     "--run",

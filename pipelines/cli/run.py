@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from sys import intern
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +57,8 @@ if TYPE_CHECKING:
     from pipelines.cli.console import PlainConsole
     from pipelines.cli.terminal import Terminal
     from pipelines.engine.run import Options, Run
+    from pipelines.events import Listener
+    from pipelines.graph.board import Board
 
 _SIDE_BY_SIDE = 4
 
@@ -158,8 +161,8 @@ def run_accounts_of(configs: Chosen, options: Options, workers: int | None, term
         ConfigError: the only account is to be replayed and has no destination.
     """
     from archiver.account.others import sharing_of
-    from pipelines.engine.run import run_accounts
     from pipelines.fleet.record import FleetRecord
+    from pipelines.hosts.share import run_with_others
 
     began = time.monotonic()
     verb = options.steps if options.retry == "due" else "retry"
@@ -175,15 +178,17 @@ def run_accounts_of(configs: Chosen, options: Options, workers: int | None, term
     options = replace(options, workers=workers or min(_SIDE_BY_SIDE, max(1, len(accounts.settings))))
     others = Others(verb, accounts, terminal)
     try:
-        record = FleetRecord(_recorded_as(verb, options), accounts.settings, terminal.warn)
+        board = board_of(options.scheduler_url, accounts.names, terminal)
+        recorded_as = _recorded_as(verb, options)
+        record = FleetRecord(recorded_as, accounts.settings, terminal.warn)
         with terminal.progress(accounts.names) as display, forward_logs(lambda text: display("", Noted(text))):
             if options.max_seconds is not None:
                 STOP.after(options.max_seconds - (time.monotonic() - began))
             others.announce()
             # One account alone gets a report of its own, which is shown.
             remembered = record.remembered if accounts.several else {}
-            with record.listening(others.listening(display)) as listener:
-                outcomes = run_accounts(accounts.settings, options, listener, remembered)
+            with record.listening(others.listening(display)) as recording, shown_on(board, recording) as listener:
+                outcomes = run_with_others(accounts.settings, options, recorded_as, listener, remembered)
         whole = terminal.verbose or not accounts.several
         results = [to_json(each, whole=whole) for each in (*outcomes, *accounts.refused)]
         exit_code = worst(each["exit_code"] for each in results)
@@ -193,6 +198,8 @@ def run_accounts_of(configs: Chosen, options: Options, workers: int | None, term
         others.tell_error(error)
         raise
     others.write_metrics(results)
+    if board is not None:
+        board.finish(results)
     terminal.document(
         {
             "format": "archiver-run/1",
@@ -201,7 +208,7 @@ def run_accounts_of(configs: Chosen, options: Options, workers: int | None, term
         }
     )
     if not terminal.as_json:
-        _show(results, terminal, time.monotonic() - began)
+        show_results(results, terminal, time.monotonic() - began)
     others.tell(results, exit_code)
     read_after_run(accounts.settings, terminal)
     return exit_code
@@ -210,6 +217,20 @@ def run_accounts_of(configs: Chosen, options: Options, workers: int | None, term
 def _recorded_as(verb: str, options: Options) -> str:
     """To bring back the folders of a past moment is no step of a migration."""
     return verb if options.as_of is None else f"{verb} --as-of"
+
+
+def board_of(url: str | None, accounts: Sequence[str], terminal: Terminal) -> Board | None:
+    """The page of the luigid that --scheduler-url names."""
+    if url is None:
+        return None
+    from pipelines.graph.board import Board
+
+    return Board(url, accounts, terminal.warn)
+
+
+def shown_on(board: Board | None, listener: Listener) -> AbstractContextManager[Listener]:
+    """The listener, with what it hears shown on the page."""
+    return nullcontext(listener) if board is None else board.listening(listener)
 
 
 def _with_destination(accounts: Accounts, terminal: Terminal) -> Accounts:
@@ -268,7 +289,7 @@ def _without_details(document: Mapping[str, Any]) -> dict[str, Any]:
     return {**moments, **lists, "totals": numbers, "folders": bool(document["folders"])}
 
 
-def _show(results: Sequence[dict[str, Any]], terminal: Terminal, seconds: float) -> None:
+def show_results(results: Sequence[dict[str, Any]], terminal: Terminal, seconds: float) -> None:
     """The tables for people; with --quiet only what needs attention."""
     several = len(results) > 1
     for each in results:

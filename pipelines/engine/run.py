@@ -46,10 +46,12 @@ def run_accounts(
     options: Options,
     listener: Listener,
     remembered: Mapping[str, Remembered] = MappingProxyType({}),
+    of: Sequence[Settings] | None = None,
 ) -> list[AccountOutcome[Run]]:
     """Run accounts, `options.workers` at the same time, and return how each ended. Never raises for an account's
     failure; after a signal, accounts that have not begun end with its exit code. `remembered` are accounts that may
-    show what they did before: they are looked at first, many at a time."""
+    show what they did before: they are looked at first, many at a time. `of`: all accounts of the command, if
+    others of them run elsewhere."""
     _tune_collector()
     attempts: dict[str, Attempt] = {}
     remembered = remembered if _may_be_quiet(options) else {}
@@ -80,12 +82,8 @@ def run_accounts(
         channel.drain()  # that an earlier try freed the account must not be heard later
         locks.take(file)
 
-    if options.scheduler_url:
-        from pipelines.graph.luigid import require_luigid
-
-        require_luigid(options.scheduler_url)
     with learning(), Channel(listen) as channel:
-        kept = _kept_apart(accounts, options)
+        kept = kept_apart(accounts, options)
         looked_at = [attempts[each.account] for each in kept if each.account in remembered]
         looked_at = [each for each in looked_at if _asks_for_news(each, options)]
         look_over(looked_at, remembered, partial(_is_replayed, options), names)
@@ -94,7 +92,7 @@ def run_accounts(
             if attempt.exit_code is None:
                 names.rename(attempt)
             else:
-                _put_back(attempt, put_back)
+                _put_back(attempt, options, put_back)
         waves = deque(_waves([each for each in kept if attempts[each.account].exit_code is None]))
         while wave := _next(waves, put_back):
             begun = [attempts[each.account] for each in wave]
@@ -104,11 +102,11 @@ def run_accounts(
                 if left := _left_by_quiet(begun, options):
                     from pipelines.graph.build import build
 
-                    build(left, options, before_task, accounts)
+                    build(left, options, before_task, accounts if of is None else of)
             channel.drain()
             for attempt in begun:
                 locks.give_back(attempt.settings.account)
-                _put_back(attempt, put_back)
+                _put_back(attempt, options, put_back)
     return [_ended(each, listener) for each in attempts.values()]
 
 
@@ -117,9 +115,9 @@ def _is_replayed(options: Options, attempt: Attempt) -> bool:
     return options.steps == "run" and attempt.settings.destination is not None
 
 
-def _put_back(attempt: Attempt, put_back: dict[str, tuple[float, Settings]]) -> None:
+def _put_back(attempt: Attempt, options: Options, put_back: dict[str, tuple[float, Settings]]) -> None:
     """Postpone an account that may be tried again."""
-    if attempt.again is not None and attempt.tries < attempt.settings.source.attempts:
+    if options.waits and attempt.again is not None and attempt.tries < attempt.settings.source.attempts:
         put_back[attempt.settings.account] = (time.monotonic() + attempt.again, attempt.settings)
 
 
@@ -145,11 +143,11 @@ def _left_by_quiet(wave: Sequence[Attempt], options: Options) -> list[Attempt]:
 
 def _may_be_quiet(options: Options) -> bool:
     """Whether the command asks for no more than what is new; and Luigi alone decides, if somebody configured it,
-    which accounts it shares with other machines, or how many connections a server gets from [resources]."""
+    how many connections a server gets from [resources]."""
     asked = options.steps == "replay" or options.retry != "due" or options.new_source or options.new_archive
     asked = asked or options.confirm_deletions
     is_configured = "LUIGI_CONFIG_PATH" in os.environ or Path("/etc/luigi").exists()
-    return not (asked or is_configured or options.scheduler_url)
+    return not (asked or is_configured)
 
 
 def _asks_for_news(attempt: Attempt, options: Options) -> bool:
@@ -176,7 +174,7 @@ def _tune_collector() -> None:
     gc.set_threshold(50_000, 20, 20)
 
 
-def _kept_apart(accounts: Sequence[Settings], options: Options) -> Sequence[Settings]:
+def kept_apart(accounts: Sequence[Settings], options: Options) -> Sequence[Settings]:
     """The accounts without those that would fill the same mailbox without the user's consent. Those fail here,
     before anything is changed."""
     if options.steps == "archive":

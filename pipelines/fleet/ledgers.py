@@ -10,11 +10,12 @@ from types import TracebackType
 
 from archiver.config.settings import Settings
 from archiver.config.tables.fleet import FleetPlace
-from archiver.errors import LedgerUnavailable
+from archiver.errors import Interrupted, LedgerUnavailable
 from archiver.fleet.model import Enrolled
 from archiver.fleet.open import open_ledger
 from archiver.fleet.port import FleetLedger
 from pipelines.fleet.refill import refill
+from pipelines.stop import STOP
 
 Members = Mapping[FleetLedger, Mapping[str, Settings]]
 """Accounts by their names in the fleet, of each ledger."""
@@ -27,7 +28,7 @@ def owner_of_claims() -> str:
 
 
 class Ledgers:
-    """Ledgers by the places that settings name. Closing it closes them."""
+    """Ledgers by the places that settings name. Closing it closes them. A signal ends waiting for a database."""
 
     def __init__(self) -> None:
         self._opened: dict[tuple[str, str], FleetLedger] = {}
@@ -48,7 +49,7 @@ class Ledgers:
         """
         key = (place.ledger, place.name)
         if key not in self._opened:
-            self._opened[key] = open_ledger(place)
+            self._opened[key] = open_ledger(place, _pause)
         return self._opened[key]
 
     def members(self, accounts: Iterable[Settings]) -> Members:
@@ -93,3 +94,13 @@ def enrolled(name: str, settings: Settings) -> Enrolled:
         server=settings.source.address,
         destination=None if there is None else there.mailbox,
     )
+
+
+def _pause(seconds: float) -> None:
+    """NOTE: it may be a thread that must not end by the signal, but give up what it waits for."""
+    try:
+        STOP.pause(seconds)
+    except Interrupted as error:
+        raise LedgerUnavailable(
+            f"the fleet's ledger was away, and waiting for it ended: {error.message}"
+        ) from error

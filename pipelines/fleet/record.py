@@ -59,6 +59,7 @@ class FleetRecord:
         self._remembered: dict[str, Remembered] = {}
         self._is_told = False
         self._not_before = 0.0
+        self._is_shared = any(each.fleet is not None and is_postgresql(each.fleet.ledger) for each in accounts)
         try:
             for ledger, its in self._ledgers.enrol(accounts).items():
                 self._members |= {each.account: (ledger, name) for name, each in its.items()}
@@ -66,7 +67,7 @@ class FleetRecord:
                     self._know(its[name], known)
         except LedgerUnavailable as error:
             self._ledgers.close()
-            if any(each.fleet is not None and is_postgresql(each.fleet.ledger) for each in accounts):
+            if self._is_shared:
                 raise
             warn(f"{error}; this run is not recorded there")
         except BaseException:
@@ -168,6 +169,8 @@ class FleetRecord:
         begun = RunBegun(name, run, self._verb, began, owner_of_claims())
         ended = RunEnded(name, run, "complete", 0, at, event.seconds, fingerprint=event.fingerprint)
         self._quiet.append((ledger, begun, ended))
+        if self._is_shared:
+            self._write_quiet()  # other hosts wait for it
         if what is not None and known.state != state_after(
             known.state, what, has_destination=known.has_destination
         ):

@@ -11,15 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from archiver.config.settings import Settings
-from archiver.errors import ArchiverError, Locked
+from archiver.errors import ArchiverError
 from pipelines.attempts import Attempt, Options
 from pipelines.events import Ended, emit, failed
 from pipelines.graph.apart import luigi
-from pipelines.graph.luigid import unreachable
 from pipelines.graph.tasks import AccountTask, ArchiveAccount, MigrateAccount
 from pipelines.stop import STOP
-
-_WORKED_ON = Locked("another worker of this luigid has this account", hint="its report is on that worker's machine")
 
 _LUIGI = {
     "core": {
@@ -78,32 +75,18 @@ def build(
     }
     if not tasks:
         return
-    where = {"scheduler_url": options.scheduler_url} if options.scheduler_url else {"local_scheduler": True}
     running = set(multiprocessing.active_children())
-    elsewhere: set[str] = set()
-    try:
-        result = luigi.build(
-            list(tasks.values()),
-            _Workers(before_task),
-            workers=max(1, min(options.workers, len(tasks))),
-            detailed_summary=True,
-            **where,
-        )
-        elsewhere = {
-            str(task.config)
-            for task in luigi.execution_summary._partition_tasks(result.worker)["run_by_other_worker"]
-        }
-    except luigi.rpc.RPCError as error:
-        for attempt in wave:
-            if attempt.exit_code is None:
-                emit(attempt.settings.account, failed(unreachable(options.scheduler_url or "", error)))
+    luigi.build(
+        list(tasks.values()),
+        _Workers(before_task),
+        workers=max(1, min(options.workers, len(tasks))),
+        local_scheduler=True,
+    )
     for worker in set(multiprocessing.active_children()) - running:
         worker.join()  # its work is done, but it holds the lock until it ends
     for attempt in wave:
         if attempt.exit_code is None and (task := tasks.get(attempt.settings.account)) is not None:
             _already_done(attempt, task.step)
-            if attempt.exit_code is None and str(attempt.settings.file) in elsewhere:
-                emit(attempt.settings.account, failed(_WORKED_ON))
 
 
 def _task(attempt: Attempt, options: Options, accounts: Sequence[Settings]) -> AccountTask:

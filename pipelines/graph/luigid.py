@@ -1,8 +1,9 @@
-"""Checks that a luigid answers, before any account waits for it."""
+"""How a luigid is spoken to: one request, which never waits for long."""
 
 from __future__ import annotations
 
 import json
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from archiver.config.secrecy import keep_secret
@@ -14,41 +15,57 @@ _PATIENCE_SECONDS = 5.0
 
 
 class SchedulerUnreachable(ArchiverError):
-    """The requested luigid does not answer, or something else does."""
+    """The luigid does not answer, or something else does. No work depends on it."""
 
     exit_code = 5
-    what_next = "start luigid, correct --scheduler-url, or leave it out to run without one"
+    what_next = "start luigid, or correct --scheduler-url"
 
 
-def require_luigid(url: str) -> None:
-    """Check that a luigid answers at this address.
+class Luigid:
+    """The luigid at this address.
 
     Raises:
         ConfigError: this is not an address.
-        SchedulerUnreachable: no luigid answers there within seconds.
     """
-    if urlsplit(url).scheme not in ("http", "https", "http+unix"):
-        raise ConfigError(
-            "--scheduler-url", [f"{shown(url)} is not the address of a luigid; write http://HOST:8082"]
-        )
-    if (password := urlsplit(url).password) is not None:
-        keep_secret(password)
-    scheduler = luigi.rpc.RemoteScheduler(url, connect_timeout=_PATIENCE_SECONDS)
-    try:
-        answer = scheduler._fetcher.fetch(f"{url.rstrip('/')}/api/resource_list", {"data": "{}"}, _PATIENCE_SECONDS)
-        if not isinstance(json.loads(answer), dict):
-            raise ValueError
-    except ValueError:
-        raise SchedulerUnreachable(f"{shown(url)}: answers, but not as luigid does") from None
-    except Exception as error:  # Luigi raises what its HTTP client raises
-        raise unreachable(url, error) from None
-    finally:
-        scheduler.close()
 
+    def __init__(self, url: str) -> None:
+        try:
+            parts = urlsplit(url)
+            known = parts.scheme in ("http", "https", "http+unix") and bool(parts.netloc)
+        except ValueError:
+            known = False
+        if not known:
+            raise ConfigError(
+                "--scheduler-url", [f"{printable(url)} is not the address of a luigid; write http://HOST:8082"]
+            )
+        if parts.password is not None:
+            keep_secret(parts.password)
+        self._url = url.rstrip("/")
+        self.name = shown(url)
+        self._remote = luigi.rpc.RemoteScheduler(url, connect_timeout=_PATIENCE_SECONDS)
 
-def unreachable(url: str, error: BaseException) -> SchedulerUnreachable:
-    """The error for a luigid that did not answer."""
-    return SchedulerUnreachable(f"{shown(url)}: luigid does not answer ({printable(_why(error))})")
+    def ask(self, method: str, **values: Any) -> Any:
+        """What it answers.
+
+        Raises:
+            SchedulerUnreachable: no luigid answers there within seconds.
+        """
+        try:
+            answer = self._remote._fetcher.fetch(
+                f"{self._url}/api/{method}", {"data": json.dumps(values)}, _PATIENCE_SECONDS
+            )
+            document = json.loads(answer)
+            if not isinstance(document, dict):
+                raise ValueError
+            return document.get("response")
+        except ValueError:
+            raise SchedulerUnreachable(f"{self.name}: answers, but not as luigid does") from None
+        except Exception as error:  # Luigi raises what its HTTP client raises
+            raise SchedulerUnreachable(f"{self.name}: luigid does not answer ({printable(_why(error))})") from None
+
+    def close(self) -> None:
+        """Hang up."""
+        self._remote.close()
 
 
 def _why(error: BaseException) -> str:

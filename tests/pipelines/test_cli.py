@@ -30,7 +30,7 @@ from tests.servers.scripted import ScriptedFolder, ScriptedMessage, ScriptedServ
 
 START = Callable[..., ScriptedServer]
 VERBS = (
-    *("init", "login", "check", "run", "archive", "replay", "status", "report", "search", "show"),
+    *("init", "login", "check", "run", "worker", "archive", "replay", "status", "report", "search", "show"),
     *(
         "restore",
         "forget",

@@ -1,15 +1,14 @@
-"""A run of several accounts: begun again by its name, put back where a server throttles, at a luigid."""
+"""A run of several accounts: begun again by its name, put back where a server throttles."""
 
 from __future__ import annotations
 
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +18,10 @@ from archiver.config.load import load_account
 from archiver.events import Noted, Working
 from archiver.source import backoff
 from pipelines import steps
-from pipelines.cli.main import invoke
 from pipelines.engine import run as engine
 from pipelines.engine.run import Options, Run, run_accounts
 from pipelines.events import AnyEvent, Began, Ended, Failed
-from pipelines.graph import luigid, tasks
+from pipelines.graph import tasks
 from pipelines.outcome import AccountOutcome
 from tests.accounts import PROJECT, account_file
 from tests.patience import PATIENCE
@@ -210,47 +208,6 @@ class TestThrottled:
         ((outcome,), _) = run_all([account(tmp_path, "a", slow, source__attempts=3)])
 
         assert (outcome.exit_code, outcome.result.tries) == (75, 3)
-
-
-class TestLuigid:
-    @pytest.fixture
-    def silent(self) -> Iterator[str]:
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-
-    def test_one_that_is_not_there(
-        self, scripted: Scripted, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        began = time.monotonic()
-
-        code = invoke(["run", str(account(tmp_path, "a", scripted(mail()))), "--scheduler-url", url])
-
-        said = capsys.readouterr().err
-        assert code == 5
-        assert said.startswith(f"archiver: {url}: luigid does not answer (Connection refused); start luigid")
-        assert said.count("\n") == 1
-        assert time.monotonic() - began < 10
-        assert not (tmp_path / "archives").exists()
-
-    def test_one_that_says_nothing(self, silent: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(luigid, "_PATIENCE_SECONDS", 0.2)
-
-        with pytest.raises(luigid.SchedulerUnreachable) as caught:
-            luigid.require_luigid(silent)
-
-        assert caught.value.exit_code == 5
-        assert "luigid does not answer (timed out)" in str(caught.value)
-
-    def test_its_password_is_not_shown(self, monkeypatch: pytest.MonkeyPatch, silent: str) -> None:
-        monkeypatch.setattr(luigid, "_PATIENCE_SECONDS", 0.2)
-
-        with pytest.raises(luigid.SchedulerUnreachable) as caught:
-            luigid.require_luigid(silent.replace("//", "//someone:opensesame@"))
-
-        assert "opensesame" not in str(caught.value)
-        assert silent in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,7 @@ def units(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class TestSystemd:
     def test_takes_the_units(self, units: Path) -> None:
         names = sorted(each.name for each in units.iterdir())
-        assert len(names) == 5
+        assert len(names) == 6
         done = subprocess.run(
             ["systemd-analyze", "verify", "--man=no", *(f"./{name}" for name in names)],
             cwd=units, capture_output=True, text=True, timeout=PATIENCE, check=False,

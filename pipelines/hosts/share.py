@@ -1,0 +1,328 @@
+"""A command's accounts, shared with other hosts that were given the same ones: each is done by the host that claims
+it first, and all hosts learn how it ended.
+
+The claim in the ledger decides, by the database's clock. The lock and the lease of each archive stay the last word.
+An account is done by one process from its first step to its last.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from archiver.account.account import Account
+from archiver.config.settings import Settings
+from archiver.config.tables.fleet import is_postgresql
+from archiver.errors import ArchiverError, Interrupted, LedgerUnavailable, Locked, stopped_code
+from archiver.events import Noted
+from archiver.fleet.model import Account as KnownAccount
+from archiver.fleet.port import FleetLedger
+from archiver.login.reach import learning
+from pipelines.attempts import Attempt, Options, Remembered, Run, new_run_id
+from pipelines.engine.run import kept_apart, run_accounts
+from pipelines.events import AnyEvent, Channel, Ended, Failed, Freed, Listener, Named, Unchanged, failed
+from pipelines.fleet.ledgers import Ledgers, owner_of_claims
+from pipelines.hosts.claims import Claims
+from pipelines.hosts.slots import Slots
+from pipelines.hosts.turn import LONGEST_WAIT, Turn, in_order, mark_of, seen, words_about
+from pipelines.outcome import AccountOutcome
+from pipelines.stop import STOP
+
+_LOOK_SECONDS = 2.0  # between two looks at what other hosts do
+_TICK_SECONDS = 0.2
+_NOT_AT_ONCE = 3600.0  # until what is refused is looked at again
+_NEXT = 200  # accounts whose turn comes soon, which are looked at
+
+
+def run_with_others(
+    accounts: Sequence[Settings],
+    options: Options,
+    verb: str,
+    listener: Listener,
+    remembered: Mapping[str, Remembered],
+) -> list[AccountOutcome[Run]]:
+    """Run accounts as `run_accounts` does; those whose ledger several hosts use are shared with these."""
+    shared = [each for each in accounts if each.fleet is not None and is_postgresql(each.fleet.ledger)]
+    if not shared:
+        return run_accounts(accounts, options, listener, remembered)
+    outcomes: dict[str, AccountOutcome[Run]] = {}
+    with Ledgers() as ledgers:
+        for ledger, its in ledgers.members(shared).items():
+            ended = run_shared(
+                list(its.values()), options, listener, Sharing(ledger, verb, remembered), of=accounts
+            )
+            outcomes |= {each.account: each for each in ended}
+    alone = [each for each in accounts if each.account not in outcomes]
+    if alone:
+        outcomes |= {each.account: each for each in run_accounts(alone, options, listener, remembered, accounts)}
+    return [outcomes[each.account] for each in accounts]
+
+
+def run_due(
+    accounts: Sequence[Settings],
+    options: Options,
+    listener: Listener,
+    remembered: Mapping[str, Remembered],
+    every: float | None,
+) -> list[AccountOutcome[Run]]:
+    """Run those accounts of fleets that are due and that no other host works on; returns how each ended. `every`:
+    in so many seconds each is due again; None: when somebody asks for it."""
+    outcomes: list[AccountOutcome[Run]] = []
+    with Ledgers() as ledgers:
+        for ledger, its in ledgers.members(accounts).items():
+            sharing = Sharing(ledger, "run", remembered, only_due=True, every=every)
+            outcomes += run_shared(list(its.values()), options, listener, sharing, of=accounts)
+    return outcomes
+
+
+class Sharing(Struct, frozen=True):
+    """How accounts are shared. `verb`: what another host must have done for an account to be done. `only_due`:
+    those that are to wait are left. `every`: an account that was done is due again in so many seconds; None:
+    whenever somebody asks for it."""
+
+    ledger: FleetLedger
+    verb: str
+    remembered: Mapping[str, Remembered]
+    only_due: bool = False
+    every: float | None = None
+
+
+def run_shared(
+    accounts: Sequence[Settings],
+    options: Options,
+    listener: Listener,
+    sharing: Sharing,
+    of: Sequence[Settings] | None = None,
+) -> list[AccountOutcome[Run]]:
+    """Run accounts, `options.workers` at the same time on this host, and return how each ended, wherever it was
+    done; with `only_due` only those that were done here. All must belong to the fleet of the ledger, and be known
+    in it. `of`: all accounts of the command.
+
+    Raises:
+        LedgerUnavailable: it cannot be reached at the beginning.
+    """
+    return _Command(accounts, options, listener, sharing, of or accounts).run()
+
+
+class _Command:
+    def __init__(
+        self,
+        accounts: Sequence[Settings],
+        options: Options,
+        listener: Listener,
+        sharing: Sharing,
+        of: Sequence[Settings],
+    ) -> None:
+        self._of = of
+        self._accounts, self._options, self._listener, self._sharing = accounts, options, listener, sharing
+        self._ledger = sharing.ledger
+        self._turns = {
+            each.account: Turn(_name(each), number, Attempt(Account(each), options.run_id or new_run_id()))
+            for number, each in enumerate(accounts)
+        }
+        self._looked = 0.0
+        self._trouble: ArchiverError | None = None
+
+    def run(self) -> list[AccountOutcome[Run]]:
+        known = dict(self._ledger.accounts.known([each.name for each in self._turns.values()]))
+        for turn in self._turns.values():
+            account = known.get(turn.name)
+            turn.before = mark_of(account.last if account is not None else None)
+            if self._was_done_before(account):
+                turn.before = None
+        if self._sharing.only_due and not _is_any_due(known.values(), self._ledger.now()):
+            return []
+        order = in_order(self._turns.values(), known)
+        with learning(), Channel(self._listen) as channel:
+            for name, turn in self._turns.items():
+                self._listener(name, Named(turn.attempt.run_id))
+            together = {each.account for each in kept_apart(self._of, self._options)}
+            channel.drain()
+            refused = [turn for name, turn in self._turns.items() if name not in together]
+            for turn in refused:
+                self._end(turn)
+            names = [each.name for each in order]
+            with (
+                Claims(self._ledger, names) as claims,
+                Slots(self._options.workers, partial(self._work, channel, claims)) as slots,
+            ):
+                for turn in refused if self._sharing.only_due else ():
+                    if claims.take([turn.name], limit=1, only_due=False):
+                        claims.give_back(turn.name, self._ledger_time(self._sharing.every or _NOT_AT_ONCE))
+                self._go_on(order, claims, slots, channel)
+        for turn in order:
+            if turn.outcome is None and not self._sharing.only_due:
+                turn.outcome = self._not_begun(turn)
+        return [each.outcome for each in self._turns.values() if each.outcome is not None]
+
+    def _was_done_before(self, account: KnownAccount | None) -> bool:
+        """Whether a run of the name that this one was given ended well: then it is not done again."""
+        last = None if account is None else account.last
+        name = self._options.run_id
+        return last is not None and name is not None and last.run == name and last.exit_code == 0
+
+    def _go_on(self, order: Sequence[Turn], claims: Claims, slots: Slots, channel: Channel) -> None:
+        while True:
+            is_open = STOP.signal is None and self._trouble is None
+            waiting = [each for each in order if each.is_waiting] if is_open else []
+            if not (waiting or slots.busy):
+                return
+            begun = self._begin(waiting, claims, slots) if waiting and slots.free else 0
+            if not begun and self._sharing.only_due and not slots.busy:
+                return
+            for number in slots.ended(0 if begun else _TICK_SECONDS) if slots.busy else _nothing(begun):
+                channel.drain()
+                self._came_back(self._turns[self._accounts[number].account], claims)
+
+    def _begin(self, waiting: Sequence[Turn], claims: Claims, slots: Slots) -> int:
+        """Claim accounts for the free workers, and let them begin; returns how many began."""
+        now = time.monotonic()
+        ready = [each for each in waiting if each.not_before <= now]
+        try:
+            if now - self._looked > _LOOK_SECONDS and not self._sharing.only_due:
+                self._look([*ready[:_NEXT], *(each for each in waiting if each.not_before > now)][:_NEXT])
+                self._looked = time.monotonic()
+                ready = [each for each in ready if each.is_waiting and each.not_before <= now]
+            if not ready:
+                return 0
+            by_name = {each.name: each for each in ready}
+            taken = claims.take(list(by_name), limit=slots.free, only_due=self._sharing.only_due)
+        except LedgerUnavailable as error:
+            self._trouble = error
+            return 0
+        for turn in [by_name[name] for name in by_name if name not in taken][: slots.free]:
+            turn.not_before = now + _LOOK_SECONDS
+        return sum(self._begin_one(by_name[name], claims, slots) for name in taken)
+
+    def _begin_one(self, turn: Turn, claims: Claims, slots: Slots) -> bool:
+        if not self._sharing.only_due:
+            try:
+                self._look([turn], is_ours=True)
+            except LedgerUnavailable:
+                turn.not_before = time.monotonic() + _LOOK_SECONDS
+            if not turn.is_waiting or turn.not_before > time.monotonic():
+                claims.give_back(turn.name)
+                return False
+        turn.is_running = True
+        turn.attempt.begin()
+        slots.begin(turn.number)
+        return True
+
+    def _look(self, turns: Sequence[Turn], *, is_ours: bool = False) -> None:
+        """See what others have done of these meanwhile. `is_ours`: we have claimed them."""
+        known = self._ledger.accounts.known([each.name for each in turns])
+        now, here = self._ledger.now(), time.monotonic()
+        for turn in turns:
+            account = known.get(turn.name)
+            match seen(turn, account, self._sharing.verb, owner_of_claims(), now):
+                case "done":
+                    assert account is not None
+                    assert account.last is not None
+                    last, words = account.last, words_about(account.last)
+                    run = Run(last.run, None, turn.attempt.tries)
+                    code = last.exit_code or 0
+                    turn.outcome = AccountOutcome(turn.attempt.settings.account, code, words if code else None, run)
+                    self._listener(turn.attempt.settings.account, Noted(words))
+                case "later":
+                    assert account is not None
+                    assert account.due is not None
+                    turn.not_before = here + account.due - now
+                case "elsewhere" if not is_ours:
+                    turn.not_before = here + _LOOK_SECONDS
+                case _:
+                    pass
+
+    def _came_back(self, turn: Turn, claims: Claims) -> None:
+        """A worker has ended with an account, or died with it."""
+        attempt, again = turn.attempt, turn.attempt.again
+        account = attempt.settings.account
+        turn.is_running = False
+        if attempt.exit_code is None:
+            self._listener(account, Failed("the worker process died unexpectedly; run again to resume", 1))
+            attempt.exit_code, attempt.message = 1, "the worker process died unexpectedly; run again to resume"
+        if attempt.exit_code == Locked.exit_code and claims.is_lost(turn.name):
+            turn.not_before = time.monotonic() + _LOOK_SECONDS  # how it ends, the ledger will know
+            claims.give_back(turn.name)
+            return
+        is_stopped = STOP.signal is not None and attempt.exit_code == stopped_code(STOP.signal)
+        done = again is None and not is_stopped
+        due = self._ledger_time(self._sharing.every) if done else None
+        claims.give_back(turn.name, due)
+        may_wait = again is not None and again <= LONGEST_WAIT and attempt.tries < attempt.settings.source.attempts
+        if may_wait and not self._sharing.only_due:
+            turn.not_before = time.monotonic() + (again or 0.0)
+        else:
+            self._end(turn)
+
+    def _ledger_time(self, seconds: float | None) -> float | None:
+        if seconds is None:
+            return None
+        try:
+            return self._ledger.now() + seconds
+        except ArchiverError:
+            return time.time() + seconds
+
+    def _end(self, turn: Turn) -> None:
+        turn.outcome = turn.attempt.outcome(turn.attempt.exit_code if turn.attempt.exit_code is not None else 1)
+
+    def _not_begun(self, turn: Turn) -> AccountOutcome[Run]:
+        error = self._trouble or Interrupted(STOP.signal or 15)
+        if turn.attempt.exit_code is not None:
+            return turn.attempt.outcome(turn.attempt.exit_code)
+        return AccountOutcome.of_error(turn.attempt.settings.account, error)
+
+    # -- in the worker, and in the thread that hears it --------------------------------------------------------
+
+    def _work(self, channel: Channel, claims: Claims, number: int) -> None:
+        settings = self._accounts[number]
+        STOP.also = partial(claims.check, _name(settings))
+        alone = replace(self._options, workers=1, scheduler_url=None, max_seconds=None, waits=False)
+        try:
+            run_accounts([settings], alone, channel.send, self._remembered(settings), self._of)
+        except Exception as error:  # whatever it is, it ends only this account
+            channel.send(settings.account, failed(error, settings.file))
+        finally:
+            STOP.also = None
+
+    def _remembered(self, settings: Settings) -> Mapping[str, Remembered]:
+        known = self._sharing.remembered.get(settings.account)
+        return {} if known is None else {settings.account: known}
+
+    def _listen(self, account: str, event: AnyEvent) -> None:
+        attempt = self._turns[account].attempt if account in self._turns else None
+        if attempt is not None:
+            match event:
+                case Named(run):
+                    attempt.run_id = run
+                case Ended(exit_code, report, _):
+                    attempt.exit_code, attempt.report = exit_code, Path(report)
+                case Unchanged(since, report):
+                    attempt.exit_code, attempt.report, attempt.since = 0, Path(report), since
+                case Failed(message, exit_code, _, again):
+                    attempt.exit_code, attempt.message, attempt.again = exit_code, message, again
+                case Freed():
+                    return
+                case _:
+                    pass
+        self._listener(account, event)
+
+
+def _is_any_due(known: Iterable[KnownAccount], now: float) -> bool:
+    """Whether there is an account that nobody works on and that need not wait."""
+    return any(each.claim is None and (each.due is None or each.due <= now) for each in known)
+
+
+def _name(settings: Settings) -> str:
+    return settings.fleet.account if settings.fleet is not None else settings.account
+
+
+def _nothing(begun: int) -> Iterable[int]:
+    """Wait a little: other hosts have all the accounts that are left."""
+    if not begun:
+        time.sleep(_TICK_SECONDS)
+    return ()
