@@ -196,6 +196,12 @@ def emit(account: str, event: AnyEvent) -> None:
         log.log(logging.WARNING if isinstance(event, Important) else level, "%s: %s", account, text)
 
 
+def all_heard() -> None:
+    """Return when everything that was emitted before has been handed on."""
+    if _channel is not None:
+        _channel.drain()
+
+
 def _harmless(event: AnyEvent) -> AnyEvent:
     match event:
         case Noted(text):

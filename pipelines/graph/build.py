@@ -13,7 +13,7 @@ from typing import Any
 from archiver.config.settings import Settings
 from archiver.errors import ArchiverError
 from pipelines.attempts import Attempt, Options
-from pipelines.events import Ended, emit, failed
+from pipelines.events import Ended, all_heard, emit, failed
 from pipelines.graph.apart import luigi
 from pipelines.graph.tasks import AccountTask, ArchiveAccount, MigrateAccount
 from pipelines.stop import STOP
@@ -84,6 +84,7 @@ def build(
     )
     for worker in set(multiprocessing.active_children()) - running:
         worker.join()  # its work is done, but it holds the lock until it ends
+    all_heard()  # otherwise an account that has just ended would be taken for one that ended before
     for attempt in wave:
         if attempt.exit_code is None and (task := tasks.get(attempt.settings.account)) is not None:
             _already_done(attempt, task.step)
