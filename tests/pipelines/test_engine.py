@@ -87,7 +87,7 @@ class TestTheSameNameAgain:
     def test_what_was_done_is_reported_as_it_was_and_what_failed_is_tried_again(
         self, scripted: Scripted, tmp_path: Path, workers: int
     ) -> None:
-        good, odd, bad = scripted(mail()), scripted(mail()), scripted(mail(), login_reply=b"NO no")
+        good, odd, bad = scripted(mail()), scripted(mail()), scripted(mail(), login_reply=b"NO [UNAVAILABLE] no")
         odd.folders[b"INBOX"].messages[1].fetch = "nil"
         servers = {"good": good, "bad": bad, "odd": odd}
         configs = [account(tmp_path, name, server, source__attempts=1) for name, server in servers.items()]
