@@ -156,12 +156,13 @@ def test_the_image_runs_the_program_itself_as_a_user_without_rights() -> None:
 
 def test_the_services_of_compose_have_no_more_rights_than_they_need() -> None:
     services = COMPOSE["services"]
-    for name in ("archiver", "luigid"):
+    for name in ("archiver", "worker", "luigid"):
         service = services[name]
         assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])
         assert service["security_opt"] == ["no-new-privileges:true"]
         assert [each.partition(":")[0] for each in service["tmpfs"]] == ["/tmp"]
-    parses(services["archiver"]["command"])
+    for name in ("archiver", "worker"):
+        parses(services[name]["command"])
     assert (EXAMPLES / services["archiver"]["build"]["context"]).resolve() == PROJECT
     assert (PROJECT / services["archiver"]["build"]["dockerfile"]).samefile(EXAMPLES / "Dockerfile")
     assert all(port.startswith("127.0.0.1:") for each in services.values() for port in each.get("ports", ()))
