@@ -151,9 +151,9 @@ class TestOneDestination:
         assert all(each.refusal is not None for each in sharing_among([alice, bob, carol]).values())
 
     def test_with_a_neighbour_is_a_persons_decision(self, tmp_path: Path) -> None:
+        (tmp_path / "defaults.toml").write_text("")
         alice, bob = account(tmp_path, "alice"), account(tmp_path, "bob")
         (tmp_path / "broken.toml").write_text("[destination\n")
-        (tmp_path / "defaults.toml").write_text("")
         found = sharing_of([alice])[alice.file]
         assert (found.destination, found.beside, found.refusal) == ((), (bob,), None)
         (problem,) = found.problems
