@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -42,6 +43,19 @@ class TestPostgresqlLedger(LedgerContract):
 
         yield open_again
         for each in opened:
+            each.close()
+
+
+def test_threads_that_begin_together_make_the_tables_once(
+    postgresql: Postgresql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGPASSWORD", OWNER_PASSWORD)
+    for _ in range(5):
+        url = postgresql.url(postgresql.fresh_database())
+        ledgers = [PostgresqlLedger(url, "fleet") for _ in range(6)]
+        with ThreadPoolExecutor(len(ledgers)) as threads:
+            assert list(threads.map(lambda each: each.accounts.known(), ledgers)) == [{}] * len(ledgers)
+        for each in ledgers:
             each.close()
 
 
