@@ -63,7 +63,8 @@ class Board:
 
     @contextmanager
     def listening(self, listener: Listener) -> Iterator[Listener]:
-        """The listener of the command, which also changes the page."""
+        """The listener of the command, which also changes the page. A worker has one round after the other."""
+        self._over.clear()
         thread = threading.Thread(target=self._keep, name="luigid", daemon=True)
 
         def listen(account: str, event: AnyEvent) -> None:
@@ -77,6 +78,8 @@ class Board:
         finally:
             self._over.set()
             thread.join()
+            if not self._is_away:
+                self._tell(_LAST_SECONDS)
 
     def finish(self, results: Sequence[Mapping[str, Any]]) -> None:
         """Show how all accounts ended, also those that other hosts did. Never raises."""
@@ -90,7 +93,7 @@ class Board:
                         _harmless(each.get("message") or f"exit code {each['exit_code']}") if failed else ""
                     )
         if not self._is_away:
-            self._tell(seconds=_LAST_SECONDS)
+            self._tell(_LAST_SECONDS)
         self._luigid.close()
 
     def _hear(self, account: str, event: AnyEvent) -> None:

@@ -12,7 +12,7 @@ import pytest
 from archiver.errors import ConfigError
 from archiver.events import Working
 from pipelines.cli.main import invoke
-from pipelines.events import Began, Expected, Failed
+from pipelines.events import Began, Ended, Expected, Failed
 from pipelines.graph import board
 from pipelines.graph.board import Board
 from pipelines.graph.luigid import Luigid, SchedulerUnreachable
@@ -88,7 +88,10 @@ def test_one_that_is_killed_and_comes_back_shows_all_accounts_again(
             hear("alice", Expected(8, 0))
             hear("alice", Working("<i>Sent"))
             message = "archive: 0 of 8 messages; folder &lt;i&gt;Sent"
-            wait_for(lambda: central.tasks("RUNNING")["Account_alice"]["status_message"] == message, "the folder")
+            wait_for(
+                lambda: central.tasks("RUNNING").get("Account_alice", {}).get("status_message") == message,
+                "the folder",
+            )
         page.finish([{"account": "alice", "exit_code": 0}, {"account": "bob", "exit_code": 5, "message": "no"}])
         assert set(central.tasks("DONE")) == {"Account_alice"}
     finally:
@@ -106,3 +109,11 @@ def test_what_is_no_luigid_is_named() -> None:
         with pytest.raises(SchedulerUnreachable, match=r"luigid does not answer \(timed out\)"):
             Luigid(f"http://127.0.0.1:{silent.getsockname()[1]}").ask("ping", worker="w")
         assert time.monotonic() - began < 5
+
+
+def test_the_rounds_of_a_worker_are_shown_one_after_the_other(central: Central) -> None:
+    page = Board(central.url, ["early", "late"], lambda text: None)
+    for account in ("early", "late"):
+        with page.listening(lambda name, event: None) as hear:
+            hear(account, Ended(0, "report.json"))
+        assert f"Account_{account}" in central.tasks("DONE")
