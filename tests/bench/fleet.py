@@ -22,7 +22,7 @@ def measure(sitting: Sitting) -> Sheet:
     """All rounds. Everything is archived once before."""
     count = _QUICK if sitting.quick else _ACCOUNTS
     works = {line: f"{count} quiet accounts, {line} ms" for line in sitting.lines}
-    sheet = Sheet("Many quiet accounts", "mbsync", (Bar(works.get(40, ""), "mbsync", 0.2),))
+    sheet = Sheet("Many quiet accounts", "mbsync", (Bar(works.get(40, ""), "mbsync", 0.1),))
     account = generate(sitting.directory("mailbox-fleet"), _SHAPE)
     with Dovecot() as server:
         users = [installed(server, account) for _ in range(count)]
@@ -33,6 +33,8 @@ def measure(sitting: Sitting) -> Sheet:
         for line, work in works.items():
             with long_line(server.port, line / 1000) as port:
                 tools = _tools(directory, port, users)
+                for tool in tools if line else ():
+                    tool.run()  # at another port it is another account file, so each account is opened once
                 for number in range(sitting.runs):
                     for tool in in_turn(tools, number):
                         sitting.settle()
@@ -46,12 +48,19 @@ def measure(sitting: Sitting) -> Sheet:
 
 
 def _tools(directory: Path, port: int, users: Sequence[str]) -> list[Contender]:
-    """The archiver with as many workers as by itself, and with one; each has archives of its own. Called again, it
-    only changes the port."""
+    """The archiver with as many workers as by itself, with one and with eight, and without a fleet's ledger, so
+    that each account is opened; each has archives of its own. Called again, it only changes the port."""
     found = []
-    for name, options in (("archiver", ()), ("archiver, one worker", ("--workers", "1"))):
+    for name, options in (
+        ("archiver", ()),
+        ("archiver, one worker", ("--workers", "1")),
+        ("archiver, eight workers", ("--workers", "8")),
+        ("archiver, no ledger", ()),
+    ):
         configs = directory / name.replace(" ", "-")
         configs.mkdir(exist_ok=True)
+        if "ledger" not in name:
+            (configs / "defaults.toml").touch()
         for user in users:
             contenders.account_file(configs, port, user)
         command = (*ARCHIVER, str(configs), "--quiet", *options)
