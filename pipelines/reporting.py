@@ -176,6 +176,18 @@ def _end_row(archive: Archive, run_id: str, error: BaseException | None) -> None
         ledger.finish(run_id, "failed", error.exit_code, utc_now())
 
 
+_OLDER = Failure(
+    None,
+    None,
+    "replay",
+    "the archive is older than the note next to the account file: it was restored from a backup that does not know "
+    "what was pruned, or how far the migration is; so only what is new was sent to the destination",
+    None,
+    "restore a newer backup; or say how far the migration is by `archiver mark CONFIG cutover`, or another state: "
+    "then flags and deletions are followed, also those by `prune`, if [replay] vanished says so",
+)
+
+
 def report_of(
     archive: Archive, run_id: str, error: BaseException | None, scope: RunScope, *, step: str = ""
 ) -> RunReport:
@@ -204,6 +216,8 @@ def report_of(
     if at_destination is not None:
         tallies += [Tally(name, None, 0, 0, 0, 0) for name in at_destination.gone]
         failures += _replay_failures(archive, at_destination, all_sent=all_sent)
+        if all_sent and archive.is_older:
+            failures.append(_OLDER)
     retention = catalog.ledger.step_result(run_id, "retention")
     retained = None if retention is None else retained_from_json(retention)
     if retained is not None:

@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 from msgspec import Struct
 
+from archiver.account.note import NoteFile
 from archiver.account.sharing import address_in
 from archiver.account.store import Medium, OpenStore
 from archiver.archive.plan import gone_folders
@@ -139,6 +140,20 @@ class Archive(Struct, frozen=True):
         problem += f"this file names account {here[0]} ({source.mailbox})"
         hint = "change [archive] path, or give --new-source if it is the same mail on a new server"
         return ConfigError(str(settings.file), [problem], hint=hint)
+
+    @property
+    def is_older(self) -> bool:
+        """Whether its journal ends before, or went another way than, what is noted next to the account file: a
+        backup was restored that does not know what was pruned, or how far the migration is."""
+        note, identity = NoteFile(self.settings, self.medium).read(), self.catalog.account.identity()
+        if note is None or identity is None or not note.segment or note.archive_id != identity.archive_id:
+            return False
+        return not self.catalog.has_segment(note.segment, note.digest)
+
+    def note_segment(self) -> None:
+        """Note next to the account file, if that can be written, what the journal has now and may never lack."""
+        if (identity := self.catalog.account.identity()) is not None:
+            NoteFile(self.settings, self.medium).leave(identity, self.catalog.last_segment())
 
     def confirm_identity(self, recorder: Recorder, *, new_source: bool) -> None:
         """The archive belongs to one account and one source; another one is refused until the user confirms it.

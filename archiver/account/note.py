@@ -30,13 +30,16 @@ right."""
 
 class Note(Struct, frozen=True):
     """Which archive is the account's, where it was last, since when, and of whose mail; empty where the note cannot
-    be read, `host` and `user` also in one of an earlier version."""
+    be read, `host` and `user` also in one of an earlier version. Its journal had a segment of this number and
+    digest when somebody said last how far the migration is, or pruned; 0 if nobody did."""
 
     archive_id: str = ""
     place: str = ""
     since: str = ""
     host: str = ""
     user: str = ""
+    segment: int = 0
+    digest: str = ""
 
 
 class NoteFile(Struct, frozen=True):
@@ -54,15 +57,18 @@ class NoteFile(Struct, frozen=True):
         """The note; None if there is none. One that cannot be read still says that there was an archive."""
         return _read(self.path)
 
-    def leave(self, identity: ArchiveFact) -> bool:
-        """Note that this archive is the account's; does nothing if the note says so. False where it cannot be
-        written, as in a folder that belongs to another user."""
-        known, place = self.read(), self.medium.name
-        whose = (identity.archive_id, place, identity.host, identity.user)
-        if known is not None and (known.archive_id, known.place, known.host, known.user) == whose:
+    def leave(self, identity: ArchiveFact, segment: tuple[int, str] | None = None) -> bool:
+        """Note that this archive is the account's, and that its journal has this `segment`, by number and digest
+        (None: the one that is noted); does nothing if the note says so. False where it cannot be written, as in a
+        folder that belongs to another user."""
+        known = self.read()
+        is_same = known is not None and known.archive_id == identity.archive_id
+        since = known.since if known is not None and is_same else identity.at
+        if segment is None:
+            segment = (known.segment, known.digest) if known is not None and is_same else (0, "")
+        note = Note(identity.archive_id, self.medium.name, since, identity.host, identity.user, *segment)
+        if known == note:
             return True
-        since = known.since if known is not None and known.archive_id == identity.archive_id else identity.at
-        note = Note(identity.archive_id, place, since, identity.host, identity.user)
         record = {"format": FORMAT, "account": self.settings.account, **to_builtins(note)}
         file = os.fspath(self.path)
         try:
@@ -125,8 +131,9 @@ class NoteFile(Struct, frozen=True):
 def _read(path: Path) -> Note | None:
     try:
         record = json.loads(path.read_bytes())
-        known = (str(record[name]) for name in ("archive_id", "place", "since"))
-        return Note(*known, *(str(record.get(name, "")) for name in ("host", "user")))
+        archive_id, place, since = (str(record[name]) for name in ("archive_id", "place", "since"))
+        host, user, digest = (str(record.get(name, "")) for name in ("host", "user", "digest"))
+        return Note(archive_id, place, since, host, user, int(record.get("segment", 0)), digest)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

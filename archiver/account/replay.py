@@ -62,10 +62,11 @@ class ReplayOptions(Struct, frozen=True):
     after_cutover: bool = False
 
 
-def is_cut_over(catalog: Catalog) -> bool:
-    """Whether people said that the destination is theirs now."""
-    marks = catalog.keeping.marks()
-    return bool(marks) and marks[-1].state == "cutover"
+def leaves_as_it_is(archive: Archive) -> bool:
+    """Whether nothing is changed at the destination but additions: people said that it is theirs now, or they may
+    have said so, or may have pruned the source, after the backup that this archive was restored from."""
+    marks = archive.catalog.keeping.marks()
+    return (bool(marks) and marks[-1].state == "cutover") or archive.is_older
 
 
 def map_rules(settings: Settings) -> MapRules:
@@ -186,7 +187,7 @@ def look_for_changes(
     Nothing is recorded, but a refused login for `require_login`. `leave` closes the connection, if it is None or
     when the replay is done."""
     number = archive.destination_number
-    keeps = archive.settings.replay.vanished == "keep" or is_cut_over(archive.catalog)
+    keeps = archive.settings.replay.vanished == "keep" or leaves_as_it_is(archive)
     if number is None or not keeps or not _shows_changes(archive, number):
         return None
     if was_refused(archive, run):
@@ -253,7 +254,7 @@ def _context(
     control: RunControl,
 ) -> ReplayContext:
     server = destination_of(archive.settings)
-    only_adds = not options.after_cutover and options.moment is None and is_cut_over(archive.catalog)
+    only_adds = not options.after_cutover and options.moment is None and leaves_as_it_is(archive)
     return ReplayContext(
         connect=lambda: server.connect_or_take(archive.spool, control),
         leave=server.leave_open,
@@ -314,7 +315,7 @@ def verify_at_destination(
         raise ConfigError(str(archive.settings.file), [nothing], hint="`archiver run` does it")
 
     connection = server.connect(archive.spool, control, patient=patient)
-    follows = not is_cut_over(archive.catalog)
+    follows = not leaves_as_it_is(archive)
     with closing(connection):
         verifier = DestinationVerifier(
             connection=connection,

@@ -113,6 +113,9 @@ class AppliedSegments(Protocol):
     def last_segment(self) -> tuple[int, Digest]:
         """Number and digest of the newest applied segment; (0, "") if there is none."""
 
+    def has_segment(self, number: int, digest: str) -> bool:
+        """Whether the segment of this number that was applied had this digest when it was written."""
+
     def apply(self, segment: Segment) -> None:
         """Apply a segment's facts and record its number, in one transaction. A segment that was already applied is
         refused.

@@ -128,6 +128,7 @@ def _marked(
         if before == "cutover" and to != "cutover":
             warnings.append("from the next run on, flags and deletions are followed at the destination again")
         recorder.write([fact])
+        archive.note_segment()
     _to_ledger(settings, fact, to, ledgers, warnings)
     words = f"{to} since {fact.at[:16]}Z, says {printable(fact.by)}; it was {before}"
     return AccountOutcome(settings.account, 0, words, Mark(before, to, tuple(warnings)))

@@ -173,7 +173,12 @@ def _prune(settings: Settings, order: _Order, emit: Emit) -> AccountOutcome[Done
         if any(each.uids and not each.beyond_limit for each in plans):
             emit(Important(f"prune removes messages from {settings.source.mailbox}, the account's source"))
         request = PruneRequest(order.rules, user(), order.run)
-        result = prune_source(archive, recorder, plans, request, STOP.control(emit))
+        was_older = archive.is_older
+        try:
+            result = prune_source(archive, recorder, plans, request, STOP.control(emit))
+        finally:
+            if not was_older:
+                archive.note_segment()
     listed = list_path(settings.archive.path, order.run)
     done = Done(plans, result, listed if any(each.pruned for each in result.folders) else None)
     return AccountOutcome(settings.account, done.exit_code, _removed(done), done)

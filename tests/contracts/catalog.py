@@ -123,6 +123,9 @@ class CatalogContract:
         catalog.apply(segment)
 
         assert catalog.last_segment() == (1, segment.digest)
+        assert catalog.has_segment(1, segment.digest)
+        assert not catalog.has_segment(1, digest_of("another"))
+        assert not catalog.has_segment(2, segment.digest)
 
     def test_a_segment_is_applied_once(self, catalog: Catalog) -> None:
         segment = following(catalog, INBOX, FIRST, stored(1))

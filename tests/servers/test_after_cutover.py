@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.cli.main import invoke
+from tests.accounts import archive_of
 from tests.servers.scripted import DESTINATION, Appending, ScriptedServer
 from tests.servers.test_replay_following import Migration, folder, messages, there
 
@@ -53,6 +55,33 @@ def test_all_is_followed_if_it_is_asked_for_or_marked_back(account: Migration) -
     mark(account, "final")
     account.run()
     assert account.copies.messages[2].flags == ("\\Seen",)
+
+
+def test_a_backup_from_before_the_cutover_changes_nothing_either(
+    scripted: Callable[..., ScriptedServer], tmp_path: Path
+) -> None:
+    source = scripted({b"INBOX": folder(5, messages(range(1, 31)))})
+    destination = scripted({b"INBOX": folder(7)}, capabilities=DESTINATION, writable=True, appending=Appending())
+    account = Migration(source, destination, tmp_path, {"replay__vanished": "expunge"})
+    account.run()
+    shutil.copytree(archive_of(account.config), tmp_path / "backup")
+    mark(account, "cutover", "--yes")
+    account.run()
+    shutil.rmtree(archive_of(account.config))
+    (tmp_path / "backup").rename(archive_of(account.config))
+    account.inbox.mark(1, ["\\Seen"])
+    account.inbox.expunge([3])
+    account.inbox.add(*messages([31]))
+
+    for _ in range(3):
+        result = account.run(expect=3)
+        assert account.numbers() == Counter(range(1, 32))
+        assert account.copies.messages[1].flags == ()
+    assert "`archiver mark" in result.report["failures"][0]["next"]
+    mark(account, "final")
+    account.run()
+    assert account.copies.messages[1].flags == ("\\Seen",)
+    assert account.numbers() == Counter(range(1, 32)) - Counter([3])
 
 
 def test_a_folder_that_is_renamed_at_the_source_is_neither_renamed_nor_sent_again(account: Migration) -> None:

@@ -4,6 +4,7 @@ reason."""
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterable
 from contextlib import closing
@@ -231,6 +232,30 @@ class TestWithADestination:
         dovecot.expunge(user, "INBOX", [21])
         for _ in range(3):
             run(config, confirm_deletions=True)
+        assert mailbox_of(dovecot, there) == held
+
+    def test_a_backup_from_before_it_deletes_no_copy(
+        self, dovecot: Dovecot, config: Path, prune: Prune, tmp_path: Path
+    ) -> None:
+        """To that archive, what was pruned is what the user deleted."""
+        there = config.read_text().split("[destination]")[1].split('user = "')[1].split('"')[0]
+        run(config)
+        shutil.copytree(archive_of(config), tmp_path / "backup")
+        prune(config, *ALL)
+        held = mailbox_of(dovecot, there)
+        shutil.rmtree(archive_of(config))
+        (tmp_path / "backup").rename(archive_of(config))
+
+        for _ in range(3):
+            result = run(config, expect=3, confirm_deletions=True)
+            (failure,) = result.report["failures"]
+            assert "the archive is older than the note next to the account file" in failure["reason"]
+            assert mailbox_of(dovecot, there) == held
+        prune(config, *ALL)
+        run(config, expect=3, confirm_deletions=True)
+        assert mailbox_of(dovecot, there) == held
+        assert invoke(["mark", str(config), "cutover", "--yes"]) == 0
+        run(config, confirm_deletions=True)
         assert mailbox_of(dovecot, there) == held
 
     def test_what_was_about_to_be_pruned_counts_as_pruned_when_it_is_gone(

@@ -79,6 +79,12 @@ class SqlCatalog:
         with self._database.reading() as connection:
             return _last_segment(connection)
 
+    def has_segment(self, number: int, digest: str) -> bool:
+        """Whether the segment of this number that was applied had this digest when it was written."""
+        with self._database.reading() as connection:
+            found = connection.execute("SELECT digest FROM segment WHERE number = ?", (number,)).fetchone()
+        return found is not None and found[0] == digest
+
     def apply(self, segment: Segment) -> None:
         """Apply a segment's facts and record its number, in one transaction. A segment that was already applied is
         refused.
