@@ -95,7 +95,7 @@ class _Look(Struct):
         try:
             if not report.is_file() or self._was_used(runs, fingerprint):
                 return
-            if not self._is_done:
+            if not self._is_done or state_here(settings, account.medium) != fingerprint.here:
                 STOP.check()
                 with account.locked(self.attempt.run_id):
                     if not self._is_unchanged(account, fingerprint):

@@ -360,6 +360,21 @@ def test_a_night_with_a_name_is_looked_at_once(fleet: Fleet, tmp_path: Path) -> 
     assert ledger_of(tmp_path)["a"].success == success
 
 
+def test_an_archive_from_a_backup_is_opened_even_if_the_night_was_looked_at(fleet: Fleet, tmp_path: Path) -> None:
+    archive, inbox = archive_of(fleet["b"][0]), fleet["b"][1].folders[b"INBOX"]
+    subprocess.run(["cp", "-a", archive, tmp_path / "backup"], check=True)  # with times, as backups have them
+    inbox.add(ScriptedMessage(b"Subject: one\r\n\r\none\r\n"))
+    night(tmp_path, "--run", "2026-11-28")
+    assert opened(night(tmp_path, "--run", "2026-11-29")) == set()
+    shutil.rmtree(archive)
+    (tmp_path / "backup").rename(archive)
+
+    ended = night(tmp_path, "--run", "2026-11-29")
+
+    assert opened(ended) == {"b"}
+    assert (ended["b"]["totals"]["stored"], ended["b"]["totals"]["fetched"]) == (2, 1)
+
+
 def test_what_was_killed_in_its_look_is_looked_at_again(fleet: Fleet, tmp_path: Path) -> None:
     processes: list[int] = []
 
