@@ -279,11 +279,14 @@ def corpora() -> list[CorpusMessage]:
 @pytest.fixture(autouse=True)
 def _secrets_of_this_test_alone() -> Iterator[None]:
     """What one test keeps as a secret, such as "plain", is a word in the output of the next one."""
-    kept, index = secrecy._kept.copy(), secrecy._index
+    kept = secrecy._kept.copy()
     yield
+    for key in secrecy._kept.keys() - kept.keys():
+        secrecy._index.remove(secrecy._kept[key])
+    for key in kept.keys() - secrecy._kept.keys():
+        secrecy._index.add(kept[key])
     secrecy._kept.clear()
     secrecy._kept.update(kept)
-    secrecy._index = index
 
 
 @pytest.fixture(scope="session", autouse=True)

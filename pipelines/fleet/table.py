@@ -73,7 +73,7 @@ def problems(standings: Sequence[Standing]) -> Iterator[str]:
     for each in standings:
         if not each.exit_code:
             continue
-        words = each.cause or f"the last run ended with exit code {each.exit_code}"
+        words = each.cause or f"the last run ended with exit code {each.exit_code}; run it again to see why"
         if each.again_at is not None:
             words += f"; not before {at_words(each.again_at)}"
         if each.next_step and each.next_step not in words:

@@ -50,9 +50,10 @@ def plain_table(*columns: str, left: int = 1) -> Table:
 
 def folders_table(folders: Sequence[Row], totals: Row, *, every: bool) -> Table:
     """Folders with the terms of their equation, and what a run did. If there are many folders, only those with
-    changes or problems are shown, unless `every`."""
+    changes or problems are shown, unless `every`. The report of an older version has no messages that were
+    forgotten."""
     shown = [each for each in folders if every or len(folders) <= _SHOWN_FOLDERS or _is_eventful(each)]
-    names = [name for name in (*_TERMS, *_WORK) if name in _ALWAYS or totals[name]]
+    names = [name for name in (*_TERMS, *_WORK) if name in _ALWAYS or totals.get(name)]
     table = plain_table("folder", *(_TITLES.get(name, name) for name in names))
     table.add_column("", justify="left")
     for each in shown:

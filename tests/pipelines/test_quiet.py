@@ -99,15 +99,15 @@ def test_every_outcome_has_its_line(prepared: dict[str, Path]) -> None:
 
     status = {
         "complete": (0, ""),
-        "no password": (2, "failed, exit code 2"),
-        "quarantine": (3, "1 in quarantine; last run "),
-        "deletions": (3, "incomplete, exit code 3"),
-        "difference": (4, "incomplete, exit code 4"),
-        "refused": (5, "failed, exit code 5"),
+        "no password": (2, "the last run ended with exit code 2; run it again to see why"),
+        "quarantine": (3, "the server gave NIL instead of the message"),
+        "deletions": (3, "--confirm-deletions"),
+        "difference": (4, "1 difference"),
+        "refused": (5, "is refused"),
         "damaged": (6, "recreates the catalog from the journal"),
         "locked": (0, ""),
         "unreadable": (8, "Permission denied"),
-        "throttled": (75, "failed, exit code 75"),
+        "throttled": (75, "try again after"),
     }
     reasons = {
         "deletions": "more than 50 or 10 %",

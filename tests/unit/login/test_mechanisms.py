@@ -29,7 +29,7 @@ WHERE = Where(server="imap.example.org:993")
 
 @pytest.fixture(autouse=True)
 def _no_other_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(secrecy, "_index", secrecy._Index(()))
+    monkeypatch.setattr(secrecy, "_index", secrecy._Index())
     monkeypatch.setattr(secrecy, "_kept", type(secrecy._kept)())
 
 

@@ -50,7 +50,7 @@ def test_microsofts_numbers(error: str, number: int, words: str) -> None:
 
 def test_a_number_of_microsofts_that_nobody_knows() -> None:
     assert line("invalid_grant", f"AADSTS99999: News.{TRACE}", "microsoft") == (
-        "AADSTS99999: News.; https://login.microsoftonline.com/error?code=99999 explains it"
+        "AADSTS99999: News; https://login.microsoftonline.com/error?code=99999 explains it"
     )
 
 
