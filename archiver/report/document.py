@@ -165,6 +165,9 @@ class RunReport(Struct, frozen=True):
         }
 
 
+_WORK = ("fetched", "fetched_bytes", "flags_changed", "vanished")
+
+
 def nothing_new(report: Mapping[str, Any], run: str, at: str) -> dict[str, Any]:
     """The JSON of a report as a later run that found nothing new would have written it."""
     folders = [_without_work(each) for each in report["folders"]]
@@ -173,7 +176,12 @@ def nothing_new(report: Mapping[str, Any], run: str, at: str) -> dict[str, Any]:
 
 
 def _without_work(numbers: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: 0 if key in ("fetched", "fetched_bytes") else value for key, value in numbers.items()}
+    """The counts of a folder, or of all, of a run that did nothing: what was sent before is there already."""
+    counts = {**numbers, **dict.fromkeys(_WORK, 0)}
+    if (there := numbers.get("destination")) is not None:
+        sent = {"replayed": 0, "already_there": there["replayed"] + there["already_there"], "restored": 0}
+        counts["destination"] = {**there, **{name: sent[name] for name in sent if name in there}}
+    return counts
 
 
 def not_mapped(tally: Tally) -> ReplicaTally:

@@ -126,8 +126,12 @@ def test_a_change_at_the_destination_is_found(dovecot: Dovecot, tmp_path: Path) 
             dovecot.append_many(user, folder, mails(range(3)))
         keys = {**destination(tmp_path, dovecot, there[name]), "destination__attempts": 1}
         member(tmp_path / "fleet", dovecot, user, name=name, **keys)
-    night(tmp_path / "fleet")
-    assert opened(night(tmp_path / "fleet")) == set()
+    sent = night(tmp_path / "fleet")["nothing"]["totals"]["destination"]
+    assert (sent["replayed"], sent["already_there"]) == (6, 0)
+    second = night(tmp_path / "fleet")
+    assert opened(second) == set()
+    there_already = second["nothing"]["totals"]["destination"]
+    assert (there_already["replayed"], there_already["already_there"]) == (0, 6)
     assert opened(night(tmp_path / "fleet", "--confirm-deletions")) == set(changes)
     night(tmp_path / "fleet")
     assert opened(night(tmp_path / "fleet")) == set()
