@@ -195,9 +195,19 @@ class _Command:
         except LedgerUnavailable as error:
             self._trouble = error
             return 0
-        for turn in [by_name[name] for name in by_name if name not in taken][: slots.free]:
+        for turn in self._put_off([each for each in ready if each.name not in taken], len(taken), slots.free):
             turn.not_before = now + _LOOK_SECONDS
         return sum(self._begin_one(by_name[name], claims, slots) for name in taken)
+
+    def _put_off(self, left: Sequence[Turn], taken: int, free: int) -> Sequence[Turn]:
+        """Those that others work on, or that are not due, so that they are asked for again only after a while.
+
+        By name, the first that were not taken are at work elsewhere. What is due the ledger chooses among all: as
+        long as there was enough for the free workers, there may be more.
+        """
+        if not self._sharing.only_due:
+            return left[:free]
+        return left if taken < free else ()
 
     def _begin_one(self, turn: Turn, claims: Claims, slots: Slots) -> bool:
         if not self._sharing.only_due:

@@ -145,6 +145,19 @@ def test_a_change_at_the_destination_is_found(dovecot: Dovecot, tmp_path: Path) 
     assert removed == {name: 1 if name == "deleted" else 0 for name in changes} | {"moved": removed["moved"]}
 
 
+def test_a_worker_that_ends_when_nothing_is_due_leaves_nothing_that_is(dovecot: Dovecot, tmp_path: Path) -> None:
+    names = [f"a{number}" for number in range(5)]
+    for name in names:
+        user = dovecot.fresh_user()
+        dovecot.append_many(user, "INBOX", mails(range(2)))
+        member(tmp_path / "fleet", dovecot, user, name=name)
+
+    document = command("worker", tmp_path / "fleet", "--once", "--workers", "1", "--json").report
+
+    assert sorted(each["account"] for each in document["accounts"]) == names
+    assert {each["status"] for each in document["accounts"]} == {"complete"}
+
+
 @pytest.fixture
 def fleet(scripted: Scripted, tmp_path: Path) -> Fleet:
     """Three accounts that were archived, each at a server of its own."""
