@@ -149,7 +149,7 @@ def _look(
                 _show(preview, result, terminal, details=details)
         if accounts.several:
             terminal.out.table(check_table(results))
-        for line in lines_of_all(totals, no_room, len(results)) if accounts.several else ():
+        for line in lines_of_all(totals, no_room, results) if accounts.several else ():
             terminal.out.say(line, "yellow" if line.startswith("no room") else None)
         for line in receivers.lines:
             terminal.out.say(line)

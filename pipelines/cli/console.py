@@ -24,9 +24,9 @@ class PlainConsole(Console):
     def table(self, table: RenderableType) -> None:
         """A table; in a file or a pipe without the blanks that fill its lines."""
         if self.is_terminal:
-            self.print(table)
+            self.print(table, crop=False)
             return
         with self.capture() as capture:
-            self.print(table)
+            self.print(table, crop=False)
         for line in capture.get().splitlines():
             self.say(line.rstrip())

@@ -301,7 +301,7 @@ def show_results(results: Sequence[dict[str, Any]], terminal: Terminal, seconds:
         elif untold := _untold(each):
             _show_failures(each, untold, terminal.out)
     if several and terminal.tables:
-        from pipelines.show.tables import accounts_line, accounts_table
+        from pipelines.show.accounts import accounts_line, accounts_table
 
         terminal.out.table(accounts_table(results, seconds))
         terminal.out.say(accounts_line(results, seconds))

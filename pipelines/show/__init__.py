@@ -1,7 +1,8 @@
 """Output for people.
 
 display                live lines on a terminal, a plain log elsewhere
-tables                 folders, accounts, plans
+tables                 folders, plans
+accounts               how a run of many accounts ended: a table, whose sentences go below it where there is no room
 lines                  sentences: totals, failures and what to do, what the destination altered
 reasons                why an exit code is not 0, in one line
 previewed              what a look at an account found, as a value and as JSON

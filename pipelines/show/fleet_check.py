@@ -7,16 +7,15 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.table import Table
 from rich.text import Text
 
 from archiver.errors import SEVERITY
 from archiver.mail.counts import counted
 from archiver.mail.folder_names import printable
 from archiver.report.units import Row, size, span
+from pipelines.show.accounts import Line, Worded
 from pipelines.show.pace import Sample, estimate
 from pipelines.show.previewed import Preview
-from pipelines.show.tables import plain_table
 
 WORKERS = 4  # of a run, by itself
 
@@ -81,24 +80,22 @@ def _device(path: str) -> int | None:
     return None
 
 
-def check_table(results: Sequence[Row]) -> Table:
+def check_table(results: Sequence[Row]) -> Worded:
     """One row for each account: those with an error first, by its weight, then those with something to look at,
     then the others; and all of them together. Columns with nothing in them are left out."""
     rows = [(each, _cells(each)) for each in sorted(results, key=_weight)]
     titles = [
         name for name in _COLUMNS if name in _ALWAYS or any(cells[name] not in ("", "0") for _, cells in rows)
     ]
-    table = plain_table("account", "", *titles, left=2)
-    for column in table.columns[:2]:
-        column.no_wrap = True
-    table.add_column("", overflow="fold", ratio=1)
-    for each, cells in rows:
-        table.add_row(
-            printable(each["account"]), _state(each), *(cells[name] for name in titles), Text(_words(each))
+    lines = [
+        Line(
+            (Text(printable(each["account"])), _state(each), *(cells[name] for name in titles)),
+            _words(each),
+            once=bool(each["exit_code"]),  # said once more when all is shown
         )
-    good = sum(each["exit_code"] == 0 for each in results)
-    table.add_row(Text(f"{good:,} of {len(results):,} accounts OK", style="bold"))
-    return table
+        for each, cells in rows
+    ]
+    return Worded(("account", "", *titles), lines)
 
 
 def _cells(result: Row) -> dict[str, str]:
@@ -137,9 +134,22 @@ def _words(result: Row) -> str:
     return printable("; ".join([*lines, *result.get("attention", ())]))
 
 
-def lines_of_all(totals: Mapping[str, Any], rooms: Sequence[Mapping[str, Any]], accounts: int) -> list[str]:
-    """What to say below the table."""
-    lines = [
+def lines_of_all(
+    totals: Mapping[str, Any], rooms: Sequence[Mapping[str, Any]], results: Sequence[Row]
+) -> list[str]:
+    """What to say below the table: how many are OK, what all of them hold and what a run fetches, and what is to
+    look at."""
+    accounts = len(results)
+    good = sum(each["exit_code"] == 0 for each in results)
+    found = [each["totals"] for each in results if each.get("server")]
+    line = f"{good:,} of {accounts:,} accounts OK"
+    if found:
+        messages, to_fetch, octets = (
+            sum(each[name] for each in found) for name in ("messages", "to_fetch", "octets")
+        )
+        line += f"; {counted(messages, 'message')}, of which a run fetches {to_fetch:,} ({size(octets)})"
+    lines = [line]
+    lines += [
         f"no room: all accounts together fetch {size(each['needed'])}, and only {size(each['free'])} is free at "
         f"{each['path']}"
         for each in rooms

@@ -11,12 +11,10 @@ from collections.abc import Callable, Sequence
 from rich.table import Table
 from rich.text import Text
 
-from archiver.mail.counts import counted
 from archiver.mail.folder_names import printable
-from archiver.report.units import Row, missing, size, span
+from archiver.report.units import Row, missing, size
 
 _SHOWN_FOLDERS = 40
-_NAMED = 10  # accounts that are not complete
 _TERMS = ("on_server", "stored", "excluded", "quarantined", "forgotten")
 _WORK = ("fetched", "fetched_bytes", "flags_changed", "vanished")
 _TITLES = {
@@ -57,12 +55,12 @@ def folders_table(folders: Sequence[Row], totals: Row, *, every: bool) -> Table:
     table = plain_table("folder", *(_TITLES.get(name, name) for name in names))
     table.add_column("", justify="left")
     for each in shown:
-        table.add_row(_text(each["name"]), *(_count(name, each[name]) for name in names), _balance(each))
+        table.add_row(_text(each["name"]), *(count_text(name, each[name]) for name in names), _balance(each))
     if len(shown) < len(folders):
         table.add_row(Text(f"{len(folders) - len(shown)} more folders, unchanged", style="dim"))
     if len(folders) > 1:
         table.add_row(
-            Text("total", style="bold"), *(_count(name, totals[name]) for name in names), _balance(totals)
+            Text("total", style="bold"), *(count_text(name, totals[name]) for name in names), _balance(totals)
         )
     return table
 
@@ -73,13 +71,13 @@ def held_table(folders: Sequence[Row], totals: Row) -> Table:
     table = plain_table("folder", *(_TITLES.get(name, name) for name in names))
     table.add_column("", justify="left")
     for each in folders:
-        counts = [_count(name, each[name]) for name in names]
+        counts = [count_text(name, each[name]) for name in names]
         if each["state"] in ("not opened", "failed") and not each["on_server"]:
             counts[0] = Text("?", style="yellow")  # nobody has counted it
         table.add_row(_text(each["name"]), *counts, _STATES[each["state"]])
     if len(folders) > 1:
         worst = next((state for state in _STATES if any(each["state"] == state for each in folders)), "complete")
-        counts = [_count(name, totals[name]) for name in names]
+        counts = [count_text(name, totals[name]) for name in names]
         table.add_row(Text("total", style="bold"), *counts, _STATES["complete" if worst == "left out" else worst])
     return table
 
@@ -102,9 +100,9 @@ def exported_table(folders: Sequence[Row], totals: Row) -> Table:
     table = plain_table("folder", *(_TITLES.get(name, name) for name in names))
     table.add_column("in", overflow="fold")
     for each in folders:
-        table.add_row(_text(each["name"]), *(_count(name, each[name]) for name in names), each["place"])
+        table.add_row(_text(each["name"]), *(count_text(name, each[name]) for name in names), each["place"])
     if len(folders) > 1:
-        table.add_row(Text("total", style="bold"), *(_count(name, totals[name]) for name in names), "")
+        table.add_row(Text("total", style="bold"), *(count_text(name, totals[name]) for name in names), "")
     return table
 
 
@@ -131,13 +129,13 @@ def destination_table(folders: Sequence[Row], totals: Row, *, every: bool) -> Ta
     for each in shown:
         there = each["destination"]
         words = [_text(each["name"])] + ([_text(there["name"])] if renamed else [])
-        counts = [_count("stored", each["stored"]), *(_count(name, there[name]) for name in names)]
+        counts = [count_text("stored", each["stored"]), *(count_text(name, there[name]) for name in names)]
         table.add_row(*words, *counts, _mark_there(each))
     if len(shown) < len(placed):
         table.add_row(Text(f"{len(placed) - len(shown)} more folders, unchanged", style="dim"))
     if len(placed) > 1:
         words = [Text("total", style="bold")] + ([Text("")] if renamed else [])
-        counts = [_count("stored", totals["stored"]), *(_count(name, summed[name]) for name in names)]
+        counts = [count_text("stored", totals["stored"]), *(count_text(name, summed[name]) for name in names)]
         table.add_row(*words, *counts, _mark_there(totals))
     return table
 
@@ -165,7 +163,8 @@ def _mark(good: bool) -> Text:
     return Text("✓", style="green") if good else Text("✗", style="red")
 
 
-def _count(name: str, number: int) -> Text:
+def count_text(name: str, number: int) -> Text:
+    """A number in a column of this name: a dot for zero, and in yellow if it should be zero."""
     if number == 0:
         return Text("·", style="dim")
     bad = name in ("quarantined", "refused", "pending", "differences", "damaged")
@@ -173,85 +172,6 @@ def _count(name: str, number: int) -> Text:
         size(number) if name in ("fetched_bytes", "octets", "stored_bytes") else f"{number:,}",
         style="yellow" if bad else "",
     )
-
-
-def accounts_table(accounts: Sequence[Row], seconds: float) -> Table:
-    """One row for each account: how it ended and what it did, those that are not complete last; and all of them
-    together, with the time that the run took."""
-    accounts = sorted(accounts, key=lambda each: (each["exit_code"] != 0, each["account"]))
-    here = [each.get("totals") for each in accounts]
-    there = [(totals or {}).get("destination") for totals in here]
-    titles = _worth_a_column(("fetched", "stored", "quarantined"), here)
-    titles_there = _worth_a_column(("replayed", "refused", "pending", "differences"), there)
-    table = plain_table("account", "status", *titles, *titles_there, "exit", left=2)
-    table.add_column("", overflow="fold", ratio=1)
-    for each, delivered in zip(accounts, there, strict=True):
-        totals = each.get("totals") or {}
-        counts = [_count(name, totals[name]) if totals else Text("") for name in titles]
-        counts += [_count(name, delivered[name]) if delivered else Text("") for name in titles_there]
-        message = (each["message"] or "").splitlines()
-        table.add_row(
-            _text(each["account"]),
-            status_text(each["status"], each["exit_code"]),
-            *counts,
-            Text(str(each["exit_code"])),
-            _text(message[0] if message else ""),
-        )
-    summed = [_count(name, _sum(here, name)) for name in titles]
-    summed += [_count(name, _sum(there, name)) for name in titles_there]
-    table.add_row(Text("together", style="bold"), "", *summed, "", Text(span(seconds)))
-    return table
-
-
-def accounts_line(accounts: Sequence[Row], seconds: float) -> str:
-    """How a run of several accounts ended, in one sentence: how many are complete, what was fetched, and which
-    accounts are not complete."""
-    left = [each["account"] for each in accounts if each["exit_code"]]
-    here = [each.get("totals") for each in accounts]
-    fetched = f"{counted(_sum(here, 'fetched'), 'message')} ({size(_sum(here, 'fetched_bytes'))}) fetched"
-    done = f"{len(accounts) - len(left):,} of {len(accounts):,} accounts complete, {fetched} in {span(seconds)}"
-    more = f" and {len(left) - _NAMED:,} more" if len(left) > _NAMED else ""
-    return printable(f"{done}; not complete: {', '.join(left[:_NAMED])}{more}" if left else done)
-
-
-def _sum(rows: Sequence[Row | None], name: str) -> int:
-    return sum(row[name] for row in rows if row)
-
-
-def _worth_a_column(names: Sequence[str], rows: Sequence[Row | None]) -> list[str]:
-    """The columns that are always shown or have a number other than zero; none if all rows are empty."""
-    some = [row for row in rows if row]
-    return [name for name in names if some and (name in _ALWAYS | _ALWAYS_THERE or any(row[name] for row in some))]
-
-
-def fleet_table(accounts: Sequence[Row]) -> Table:
-    """One row for each account: how its last run ended, and what its archive and its destination hold; those that
-    are not complete come last, and then all of them together. Columns without a number are left out."""
-    accounts = sorted(accounts, key=lambda each: (each["exit_code"] != 0, each["account"]))
-    here = [each.get("totals") for each in accounts]
-    there = [(each.get("destination") or {}).get("totals") for each in accounts]
-    titles = [name for name in ("stored", "stored_bytes", "quarantined") if _is_some(here, name)]
-    titles_there = [name for name in ("copied", "refused", "pending") if _is_some(there, name)]
-    shown = (_TITLES.get(name, name) for name in (*titles, *titles_there))
-    table = plain_table("account", "last run (UTC)", "", *shown, "exit", left=3)
-    for each, totals, delivered in zip(accounts, here, there, strict=True):
-        last = (each.get("runs") or [{}])[0]
-        counts = [_count(name, totals[name]) if totals else Text("") for name in titles]
-        counts += [_count(name, delivered[name]) if delivered else Text("") for name in titles_there]
-        when = (last.get("finished") or last.get("started") or "never")[:16].replace("T", " ")
-        ended = last.get("status") or ("did not end" if last else "")
-        code = each["exit_code"]
-        row = (_text(each["account"]), when, status_text(ended, last.get("exit_code")), *counts, Text(str(code)))
-        table.add_row(*row)
-    summed = [_count(name, _sum(here, name)) for name in titles]
-    summed += [_count(name, _sum(there, name)) for name in titles_there]
-    done = sum(each["exit_code"] == 0 for each in accounts)
-    table.add_row(Text(f"{done:,} of {len(accounts):,} done", style="bold"), "", "", *summed, "")
-    return table
-
-
-def _is_some(rows: Sequence[Row | None], name: str) -> bool:
-    return any(row[name] for row in rows if row)
 
 
 def status_text(status: str, exit_code: int | None = None) -> Text:

@@ -17,9 +17,10 @@ from rich.console import Console
 from archiver.events import Linked, Noted, Planned, Received, Stored, Verified, Working
 from pipelines.events import AnyEvent, Began, Channel, Ended, Expected, Failed, Waiting, emit
 from pipelines.failures import with_file
+from pipelines.show.accounts import accounts_line, accounts_table
 from pipelines.show.display import Display, Work, duration, progress_line, seconds_left, share_done, size
 from pipelines.show.lines import equation, failure_lines
-from pipelines.show.tables import accounts_line, accounts_table, fleet_table, folders_table, plan_table, status_text
+from pipelines.show.tables import folders_table, plan_table, status_text
 from tests.patience import PATIENCE
 
 
@@ -29,6 +30,7 @@ def row(name: str, **counts: int) -> dict[str, Any]:
         "stored",
         "excluded",
         "quarantined",
+        "forgotten",
         "fetched",
         "fetched_bytes",
         "flags_changed",
@@ -39,7 +41,7 @@ def row(name: str, **counts: int) -> dict[str, Any]:
 
 def shown(renderable: Any, width: int = 80) -> str:
     console = Console(file=io.StringIO(), width=width, markup=False, emoji=False, force_terminal=False)
-    console.print(renderable)
+    console.print(renderable, crop=False)
     text: str = console.file.getvalue()  # type: ignore[attr-defined]
     return text
 
@@ -308,16 +310,24 @@ def test_a_run_of_several_accounts_ends_with_all_of_them_together() -> None:
     )
 
 
-def test_the_status_of_a_fleet_fits_and_has_no_empty_columns() -> None:
-    runs = [{"finished": "2026-11-29T07:57:21Z", "started": "", "status": "complete", "exit_code": 0}]
-    accounts = [
-        each | {"runs": runs, "destination": None} for each in (ended("bob", 5), ended("alice", 0, 1200, 3_000_000))
-    ]
-    lines = shown(fleet_table(accounts)).splitlines()
-    assert lines[0].split() == ["account", "last", "run", "(UTC)", "stored", "size", "exit"]
-    assert lines[1].split() == ["alice", "2026-11-29", "07:57", "complete", "1,200", "3.0", "MB", "0"]
-    assert lines[-1].split() == ["1", "of", "2", "done", "1,200", "3.0", "MB"]
-    assert max(map(len, lines)) <= 80
+def test_a_sentence_is_beside_its_account_where_there_is_room_and_else_below_the_table() -> None:
+    reason = "imap.example.org:993: the login is refused: the server says: NO [AUTHENTICATIONFAILED] no such user"
+    accounts = [ended("bob", 5) | {"message": reason}, ended("alice", 0, 1200, 3_000_000)]
+    wide = shown(accounts_table(accounts, 83.0), 160).splitlines()
+    assert [line.split()[0] for line in wide] == ["account", "alice", "bob", "together"]
+    assert wide[2].endswith(reason)
+    narrow = shown(accounts_table(accounts, 83.0), 80).splitlines()
+    assert [line.split()[0] for line in narrow[:4]] == ["account", "alice", "bob", "together"]
+    assert narrow[2].split() == ["bob", "failed", "5"]
+    assert " ".join(" ".join(narrow[4:]).split()) == f"bob: {reason}"
+    assert max(map(len, narrow)) <= 80
+
+
+def test_a_table_of_accounts_is_never_narrower_than_its_numbers() -> None:
+    accounts = [ended("a-rather-long-name-of-an-account@example.org", 0, 1_234_567, 3_000_000)]
+    lines = shown(accounts_table(accounts, 1.0), 30).splitlines()
+    assert any("complete" in line and line.split().count("1,234,567") == 2 for line in lines), lines
+    assert "…" not in "".join(lines)
 
 
 def test_the_time_left_of_several_accounts_follows_from_what_is_done_of_them() -> None:
