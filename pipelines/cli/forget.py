@@ -163,6 +163,9 @@ def _forget(settings: Settings, order: _Order, emit: Emit) -> AccountOutcome[For
     with account.writing(_FORGET) if order.yes else look as (archive, recorder):
         if (stranger := archive.stranger) is not None:
             raise stranger
+        left: Mapping[int, Sequence[tuple[str, str]]] = {}
+        if order.yes and order.there:  # what was cut off is said again, and no message matches any more
+            left = forgetting.finish(archive, recorder, STOP.control(emit), there=True, again=True)
         doomed = _doomed(archive, order)
         headers = archive.catalog.index.headers(doomed.messages)
         subjects = {digest: headers[digest].subject for digest in doomed.messages if digest in headers}
@@ -175,7 +178,8 @@ def _forget(settings: Settings, order: _Order, emit: Emit) -> AccountOutcome[For
             )
             done = replace(done, number=number, kept=kept, subjects={})
         elif order.yes:
-            done = replace(done, number=0)
+            done = replace(done, number=0, finished=left or None)
+        done = replace(done, kept=[*(each for some in left.values() for each in some), *done.kept])
     code = Incomplete.exit_code if done.kept or (order.yes and doomed.held) else 0
     return AccountOutcome(settings.account, code, summary(done), done)
 

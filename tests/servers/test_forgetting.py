@@ -153,6 +153,35 @@ def test_copies_that_cannot_be_removed_now_are_named_and_removed_later(person: P
     assert person("forget", "--finish")["finished"] == []
 
 
+_KILLED_BEFORE_THE_COPIES = """
+import os, signal
+from archiver.account.upkeep import forgetting
+forgetting.expunge_forgotten = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+from pipelines.cli.main import main
+main()
+"""
+
+
+def test_copies_that_a_killed_forget_left_are_removed_when_it_is_said_again(person: Person) -> None:
+    """Another command ended it in the archive, but at no server, and then the archive has no such message."""
+    run(person.config)
+    said = (DIGEST[:16], "--also-at-destination", *REASON)
+    program = ("-c", _KILLED_BEFORE_THE_COPIES)
+    assert command("forget", person.config, *said, program=program, expect=None).exit_code == -signal.SIGKILL
+    run(person.config)
+
+    def copies() -> int:
+        there = mailbox_of(person.dovecot, person.new)
+        return sum(message[0] == DIGEST for folder in there.values() for message in folder)
+
+    assert copies() == 2
+    chosen = ("--text", "zaphod", *said[1:])
+    assert person("forget", *chosen)["finished"] == [1]
+    assert copies() == 0
+    assert person("forget", *chosen)["finished"] is None
+    person.is_without()
+
+
 def test_it_stays_away_in_a_new_epoch_in_another_folder_and_when_it_comes_anew(person: Person) -> None:
     """The same octets under another UID are the same message; so are they after it had left the source."""
     run(person.config)
