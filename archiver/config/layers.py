@@ -112,10 +112,14 @@ def read_toml(file: Path) -> Tree:
     except OSError as error:
         problem = f"cannot be read: {error.strerror}"
         hint = "give this user read access to it" if isinstance(error, PermissionError) else None
-    except UnicodeDecodeError as error:
-        problem = f"is not UTF-8 (octet {error.start + 1}); save it as UTF-8"
-    except tomllib.TOMLDecodeError as error:
-        problem = f"is not TOML: {error}"
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        if file.suffix != ".toml":
+            problem = 'is no account file: an account file\'s name ends in ".toml"'
+            hint = "name account files, or the folder for all that are in it"
+        elif isinstance(error, UnicodeDecodeError):
+            problem = f"is not UTF-8 (octet {error.start + 1}); save it as UTF-8"
+        else:
+            problem = f"is not TOML: {error}"
     raise ConfigError(str(file), [problem], hint=hint)
 
 

@@ -120,7 +120,8 @@ def load_one(config: Path, verb: str) -> Settings:
     from archiver.config.load import load_account
 
     if config.is_dir():
-        raise ConfigError(str(config), [f"is a folder; {verb} takes one account file at a time"])
+        hint = f"name one of the files in it: `archiver {verb} {config / 'NAME.toml'}`"
+        raise ConfigError(str(config), [f"is a folder; {verb} takes one account file at a time"], hint=hint)
     return load_account(config)
 
 

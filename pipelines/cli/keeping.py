@@ -46,6 +46,20 @@ class ForgetDone(Struct, frozen=True):
         return sum(each.destination == self.destination for each in self.doomed.copies)
 
 
+def _copies(done: ForgetDone) -> list[str]:
+    """What becomes of the copies at the destination, if there are any. Those that are left cannot be removed later:
+    the archive no longer knows whose they are."""
+    copies, is_dry = counted(done.copies, "copy", "copies"), done.number is None
+    if not done.copies or (done.there and done.kept):
+        return []
+    if done.there:
+        verb = "is" if done.copies == 1 else "are"
+        return [f"{copies} at the destination, too" if is_dry else f"{copies} {verb} gone from the destination"]
+    if is_dry:
+        return [f"{copies} would stay at the destination (--also-at-destination, now or never)"]
+    return [f"{copies} {'stays' if done.copies == 1 else 'stay'} at the destination, to be removed by hand"]
+
+
 def summary(done: ForgetDone) -> str:
     """What was done, in one line."""
     if done.finished is not None:
@@ -63,11 +77,7 @@ def summary(done: ForgetDone) -> str:
         )
         what = f"{counted(messages, 'message')} ({size(octets)})"
         words = [f"would forget {what}" if done.number is None else f"forgot {what}, number {done.number}"]
-        if done.copies and not done.there:
-            stay = "would stay" if done.number is None else "stay"
-            words.append(
-                f"{counted(done.copies, 'copy', 'copies')} {stay} at the destination (--also-at-destination)"
-            )
+        words += _copies(done)
     if done.doomed.elsewhere:
         stay = "message stays" if len(done.doomed.elsewhere) == 1 else "messages stay"
         words.append(f"{len(done.doomed.elsewhere):,} {stay}, since another place does not match (--everywhere)")
@@ -126,14 +136,15 @@ def show_forgotten(outcome: AccountOutcome[ForgetDone], done: ForgetDone, termin
         why = f"was pruned from {where}" if place.pruned else f"is also in {where}"
         out.say(f"  stays: {digest[:16]} {why}")
     for digest, hold in list(done.doomed.held.items())[:_SHOWN]:
-        out.say(f"  held: {digest[:16]} by hold {hold.number}: {hold_words(hold_to_record(hold))}", "yellow")
+        out.say(f"  held: {digest[:16]}, by hold {hold.number}: {hold_words(hold_to_record(hold))}", "yellow")
     for what, why in done.kept[:_SHOWN]:
         out.say(f"  not removed: {printable(what)}: {printable(why)}", "yellow")
     out.say(f"{outcome.account}: {printable(outcome.message or '')}", "yellow" if outcome.exit_code else "green")
 
 
 def _show_messages(done: ForgetDone, terminal: Terminal) -> None:
-    for digest, places in list(done.doomed.messages.items())[:_SHOWN]:
+    oldest_first = sorted(done.doomed.messages.items(), key=lambda each: each[1][0].placement.arrived)
+    for digest, places in oldest_first[:_SHOWN]:
         first = places[0].placement
         subject = printable(done.subjects.get(digest, ""))[:_SUBJECT]
         where = ", ".join(_where(each) for each in places)

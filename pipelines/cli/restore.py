@@ -235,7 +235,9 @@ def _restore(settings: Settings, order: _Order, answer: Any, emit: Emit) -> Acco
             emit(Important(_announcement(order, dry=dry)))
         if result.wanted and not dry:
             result = order.of_interest(restore_to(archive, recorder, request, STOP.control(emit)))
-    done = RestoreDone(result, order.mailbox, order.into, dry, asked_dry=order.dry_run)
+    done = RestoreDone(
+        result, order.mailbox, order.into, dry, asked_dry=order.dry_run, gone_only=not order.also_present
+    )
     return AccountOutcome(settings.account, done.exit_code, summary(done), done)
 
 

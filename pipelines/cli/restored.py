@@ -26,13 +26,15 @@ _IF_ONE = "without --dry-run it is restored"
 
 
 class RestoreDone(Struct, frozen=True):
-    """What was restored to the mailbox, or (`dry`) would be; `asked_dry`: only that was wanted."""
+    """What was restored to the mailbox, or (`dry`) would be; `asked_dry`: only that was wanted. `gone_only`: of
+    what is still there nothing was asked for."""
 
     result: RestoreResult
     mailbox: RestoreMailbox
     into: str | None
     dry: bool
     asked_dry: bool = False
+    gone_only: bool = False
 
     @property
     def exit_code(self) -> int:
@@ -73,7 +75,10 @@ def summary(done: RestoreDone) -> str:
             words.append(counted(count, f"message {one}", f"messages {several}"))
     if result.damage is not None:
         words.append(f"{result.damage} (see `archiver repair`)")
-    return "; ".join(words) or "nothing to restore"
+    nothing = "nothing to restore"
+    if done.gone_only:
+        nothing += ": what is gone does not match; --also-present takes what is still there, too"
+    return "; ".join(words) or nothing
 
 
 def mailbox_to_record(mailbox: RestoreMailbox) -> Row:

@@ -145,6 +145,7 @@ class SearchResult(Struct, frozen=True):
     no other does and they were not asked for; one more than the `limit` if there are even more. Folders that are
     `unfinished` may have mail that is not in the archive yet."""
 
+    file: str | None = None
     found: Sequence[Found] = ()
     more: bool = False
     unindexed: int = 0
@@ -187,7 +188,9 @@ def _search(settings: Settings, asked: Asked, listener: Listener) -> AccountOutc
             most = None if asked.index else _READ_FIRST
             reading = read_contents(archive, lambda event: listener(settings.account, event), most)
         if asked.only_indexes:
-            return AccountOutcome(settings.account, 0, None, SearchResult(note=note, reading=reading))
+            return AccountOutcome(
+                settings.account, 0, None, SearchResult(str(settings.file), note=note, reading=reading)
+            )
         index = archive.catalog.index
         _cover(index, lambda event: listener(settings.account, event))
         chosen = in_folders(archive, query, folders)
@@ -201,7 +204,9 @@ def _search(settings: Settings, asked: Asked, listener: Listener) -> AccountOutc
         ]
     more = len(found) > query.limit
     names = [printable(each.folder.name) for each in unfinished]
-    result = SearchResult(found[: query.limit], more, unindexed, note, vanished, query.limit, reading, names)
+    result = SearchResult(
+        str(settings.file), found[: query.limit], more, unindexed, note, vanished, query.limit, reading, names
+    )
     return AccountOutcome(settings.account, 0, None, result)
 
 
@@ -250,6 +255,7 @@ def to_json(outcome: AccountOutcome[SearchResult]) -> dict[str, Any]:
     result = outcome.result or SearchResult()
     return outcome.to_json(
         {
+            "file": result.file,
             "found": [_record(each) for each in result.found],
             "more": result.more,
             "vanished": result.vanished,

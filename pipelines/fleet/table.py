@@ -25,6 +25,7 @@ _COLOURS: dict[Condition, str] = {
     "done": "32",
 }
 _COLUMNS = ("account", "state", "done", "messages", "size", "to go", "last success", "")
+_NOW = 60.0
 _LEFT = frozenset({0, 1, 6, 7})
 
 
@@ -55,7 +56,7 @@ def _cells(each: Standing) -> tuple[str, ...]:
         "" if each.percent is None else f"{each.percent:.0f} %" if each.percent == 100 else f"{each.percent:.1f} %"
     )
     to_go = "" if each.messages_to_go is None else f"{each.messages_to_go:,}"
-    success = "never" if each.age is None else f"{age_words(each.age)} ago"
+    success = "never" if each.age is None else "just now" if each.age < _NOW else f"{age_words(each.age)} ago"
     return (
         printable(each.account),
         each.state or "",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Sequence
 
@@ -34,8 +35,11 @@ def watch(draw: Draw) -> int:
 
 
 def _fitting(lines: Sequence[str], below: Sequence[str]) -> Sequence[str]:
-    """As many lines as the terminal has, none of them wrapped or left over from before."""
+    """As many lines as the terminal has, none of them wrapped by the terminal or left over from before."""
     size = shutil.get_terminal_size()
+    whole = [part for each in below for part in textwrap.wrap(each, size.columns)]
+    if len(whole) <= size.lines // 2:
+        below = whole
     room = max(2, size.lines - len(below) - 1)
     shown = list(lines[:room])
     if len(lines) > room:

@@ -126,11 +126,16 @@ def _summary(bad: Sequence[News], recovered: Sequence[News], everybody: Sequence
     total = sum(each.result.exit_code != 0 for each in everybody)
     if bad:
         names = _names([one_line(each.result.account) for each in bad])
-        return f"{total:,} of {len(everybody):,} accounts are not complete: {names}"
+        return f"{total:,} of {len(everybody):,} accounts {_are(total)} not complete: {names}"
     if recovered:
         names = _names([one_line(each.result.account) for each in recovered])
-        return f"{len(recovered):,} of {len(everybody):,} accounts are complete again: {names}"
+        several = len(recovered)
+        return f"{several:,} of {len(everybody):,} accounts {_are(several)} complete again: {names}"
     return f"all {len(everybody):,} accounts are complete"
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
 
 
 def _names(names: Sequence[str], most: int = _NAMED) -> str:

@@ -174,3 +174,4 @@ def test_what_does_not_fit_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(shown) == 8
     assert shown[0] == "\033[31maccount-00\033[0m\033[K"
     assert shown[-3:] == ["… 95 more\033[K", "\033[K", "below\033[K"]
+    assert _fitting(lines, ["1 failed; 2 done"])[-3:] == ["\033[K", "1 failed;\033[K", "2 done\033[K"]

@@ -108,7 +108,7 @@ class TestMail:
         (one,) = mail.arrived
         assert (one.tls, one.user) == ((False, None) if tls == "off" else (True, USER))
         assert (one.sender, one.to) == ("archiver@example.org", ["ops@example.org", "root@example.org"])
-        assert one.message["Subject"].startswith("archiver: 1 of 2 accounts are not complete: bad (")
+        assert one.message["Subject"].startswith("archiver: 1 of 2 accounts is not complete: bad (")
         assert one.message["Auto-Submitted"] == "auto-generated"
         text = one.message.get_content().replace("\r\n", "\n")
         assert "bad: failed, exit code 2\n  password of u1:" in text
@@ -146,7 +146,7 @@ class TestMail:
             code, said = fleet.run()
 
         assert (code, mail.arrived) == (2, [])
-        assert "STARTTLS extension not supported by server.; check [notify.mail] tls" in said
+        assert "STARTTLS extension not supported by server; check [notify.mail] tls" in said
 
     def test_recipients_that_are_refused_are_named(self, fleet: Fleet, certificates: Certificates) -> None:
         with MailReceiver(certificates.good, "off") as mail:
@@ -198,7 +198,7 @@ class TestOccasions:
             [("bad", "failed", None)],
             [("bad", "recovered", "failed")],
         ]
-        assert told[1]["subject"].startswith("archiver: 1 of 2 accounts are complete again: bad (")
+        assert told[1]["subject"].startswith("archiver: 1 of 2 accounts is complete again: bad (")
 
     def test_a_digest_is_one_for_the_whole_command(self, fleet: Fleet, web: WebReceiver) -> None:
         fleet.notify(f'on = ["failure", "digest"]\nwebhook = "{web.url}/hook"')

@@ -151,6 +151,7 @@ def test_what_is_shown_of_a_message(archiver: Archiver, account: Path) -> None:
     assert (done.document["format"], result["more"], result["unindexed"], result["note"]) == (
         "archiver-search/1", False, 0, None,
     )  # fmt: skip
+    assert result["file"].endswith(".toml")
     assert result["found"] == [
         {
             "reference": "Work/A/4",

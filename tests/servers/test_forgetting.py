@@ -106,9 +106,11 @@ def test_a_message_is_gone_from_every_place_and_does_not_come_back(
     assert listed["dry_run"]
     assert [place["folder"] for place in listed["messages"][0]["places"]] == ["INBOX", "Work"]
     assert (listed["messages"][0]["subject"], listed["copies"]) == ("Xylophonkonzert", 2)
+    assert "2 copies would stay at the destination (--also-at-destination, now or never)" in listed["message"]
     assert {path.split("/")[0] for path in traces(person.archive, *WORDS)} == before
     done = person("forget", DIGEST[:16], "--also-at-destination", *REASON)
     assert (done["number"], done["kept"]) == (1, [])
+    assert done["message"].endswith("; 2 copies are gone from the destination")
     assert not (person.archive / "search.sqlite").exists()
     assert trigrams(person.archive / "bodies.sqlite", "tqu", "mes") == ["mes"]
     assert traces(person.archive, *WORDS) == []

@@ -397,6 +397,15 @@ class TestMistakes:
     def test_in_the_suffix_of_the_file(self, tmp_path: Path) -> None:
         assert problems(tmp_path, MINIMAL, "alice.toml~") == ('an account file\'s name ends in ".toml"; rename it',)
 
+    def test_in_a_file_that_a_shell_found_beside_account_files(self, tmp_path: Path) -> None:
+        for text in ("770a247b728a4ccfb5c10839f1db8f18", "# \udce4"):
+            file = tmp_path / "alice.archive"
+            file.write_bytes(text.encode("utf-8", "surrogateescape"))
+            with pytest.raises(ConfigError) as raised:
+                load_account(file)
+            assert raised.value.problems == ('is no account file: an account file\'s name ends in ".toml"',)
+            assert "the folder for all" in str(raised.value)
+
     def test_in_toml_come_with_line_and_column(self, tmp_path: Path) -> None:
         assert problems(tmp_path, "[source]\nhost = imap") == (
             "is not TOML: Invalid value (at line 2, column 8)",
