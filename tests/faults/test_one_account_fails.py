@@ -152,7 +152,7 @@ class TestAServerThatIsDown:
 
         def noted(server: Any, where: Any, tls: Any, speaks: Any, *, most_seconds: float | None) -> Any:
             made.append(min(server.connect_timeout, most_seconds or server.connect_timeout))
-            return reached(server, where, tls, speaks, most_seconds=0.1)
+            return reached(server, where, tls, speaks, most_seconds=0.5)
 
         reached = connecting._reached
         monkeypatch.setattr(connecting, "_reached", noted)
@@ -186,7 +186,7 @@ class TestAServerThatIsDown:
         reported = self.runs(tmp_path, scripted(silent=True), 3)
         assert connects == [30, 5, 5, 5]
         hint = "check `host`, `port` and `tls` (a TLS port is silent to a client that does not speak TLS)"
-        assert f"no greeting within 0.1 seconds; {hint}; attempt 2 of 2 in 0.25 seconds" in reported
+        assert f"no greeting within 0.5 seconds; {hint}; attempt 2 of 2 in 0.25 seconds" in reported
 
     def test_is_not_remembered_by_the_next_command(
         self, scripted: Scripted, tmp_path: Path, connects: list[float]

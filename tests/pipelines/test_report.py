@@ -98,12 +98,13 @@ def test_the_page_of_a_failed_run_that_is_resumed_is_old(
     account: Path, server: ScriptedServer, capsys: Capture
 ) -> None:
     run(account)
-    server.users["u1"] = "another"
+    password = account.with_suffix(".password")
+    password.write_text("wrong\n")
     run(account, run_id="r1", expect=5)
     page = Path(reported(capsys, account, "--page").strip())
     assert "The run did not finish" in page.read_text(encoding="utf-8")
     assert f"page {page}" in reported(capsys, account)
-    server.users["u1"] = "pw"
+    password.write_text("pw\n")
     run(account, run_id="r1")
     assert f"page {page}" not in reported(capsys, account)
     reported(capsys, account, "--page")

@@ -134,7 +134,7 @@ class TestDovecot:
         said = refusal(dovecot_of_admins, login_user=ADMIN, password=SecretReference("env", "PASSWORD"))
         assert said == (
             'the login of "migrator" for "u1" (source) is refused: the server says: NO [AUTHENTICATIONFAILED] '
-            "Authentication failed.; check `login_user`, the password reference and the right of that user to open "
+            "Authentication failed; check `login_user`, the password reference and the right of that user to open "
             "other mailboxes, in [source] of the account file"
         )
 
