@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from msgspec import Struct
@@ -12,6 +13,7 @@ from msgspec.structs import replace
 from archiver.errors import ConfigError, Incomplete, Locked, Throttled
 from archiver.fleet.model import STATES, Account, Amounts, Run, State
 from archiver.mail.counts import counted
+from pipelines.failures import with_file
 from pipelines.fleet.ages import age_words, at_words
 
 Condition = Literal[
@@ -143,7 +145,7 @@ def aged(each: Standing, most: float | None) -> Standing:
         condition="overdue",
         exit_code=_INCOMPLETE,
         cause=f"{last}; it should be less than {age_words(most)} ago",
-        next_step="look why nothing ran: `archiver status --runs` lists all runs",
+        next_step=with_file("look why nothing ran: `archiver status --runs` lists all runs", Path(each.file)),
     )
 
 
