@@ -32,8 +32,9 @@ from archiver.errors import (
 )
 from archiver.events import Noted
 from archiver.facts.replica import Refused, ReplicaTally
+from archiver.mail.counts import counted
 from archiver.mail.folder_names import decode_name, folder_path, printable
-from archiver.mail.model import Listed, Plan, Quarantined, Tally
+from archiver.mail.model import KnownFolder, Listed, Plan, Quarantined, Tally
 from archiver.replay.compare.result import NOT_REPLAYED
 from archiver.report.document import (
     AtDestination,
@@ -204,6 +205,7 @@ def report_of(
     quarantined = [each for each in catalog.account.quarantined() if each.folder in chosen]
     tallies = [each for each in catalog.account.tallies(run_id) if each.name in chosen]
     failures = folder_failures(tallies) + quarantine_failures(quarantined)
+    failures += _emptied(archive, held, tallies)
     unreached = _unreached(archive, run_id, plan, listed, tallies, error)
     for name, reason in unreached.items():
         failures += unreached_failures([name], reason)
@@ -263,6 +265,22 @@ def report_of(
         began_archive=catalog.ledger.begun_by() == run_id,
         again_at=error.again_at if isinstance(error, Throttled) else None,
     )
+
+
+def _emptied(archive: Archive, held: Sequence[KnownFolder], tallies: Sequence[Tally]) -> list[Failure]:
+    """The folders of which the archive should have messages, and has no file at all."""
+    stored = {each.name: each.stored for each in tallies if each.stored}
+    lost = [
+        each.folder.name
+        for each in held
+        if each.folder.name in stored and archive.medium.is_emptied(each.directory)
+    ]
+    why = "no file is where the archive has {} of this folder"
+    advice = "restore the files from a backup, or `archiver repair` fetches them again"
+    return [
+        Failure(printable(name), None, "archive", why.format(counted(stored[name], "message")), None, advice)
+        for name in lost
+    ]
 
 
 def _doubtful(settings: Settings, names: Collection[str]) -> list[Notice]:

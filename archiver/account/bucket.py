@@ -69,6 +69,9 @@ class InBucket(Struct, frozen=True):
     def _path(self) -> Path:
         return self.settings.archive.path
 
+    def is_emptied(self, directory: str) -> bool:
+        return False  # where octets lie says nothing of folders
+
     def directory_names(self) -> DirectoryNames:
         return UNIX_NAMES
 

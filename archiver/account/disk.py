@@ -16,6 +16,7 @@ from archiver.journal.files import FileJournal
 from archiver.mail.folder_names import DirectoryNames
 from archiver.storage.files import Durability
 from archiver.storage.maildir.format import PRESENT
+from archiver.storage.maildir.lookup import has_files
 from archiver.storage.maildir.names import directory_names, require_fit
 from archiver.storage.maildir.store import MaildirStore
 
@@ -43,6 +44,9 @@ class OnDisk(Struct, frozen=True):
     @property
     def own_directory(self) -> Path:
         return self.path / "journal"
+
+    def is_emptied(self, directory: str) -> bool:
+        return not has_files(self.path / PRESENT / directory)
 
     def directory_names(self) -> DirectoryNames:
         return directory_names(self.path)

@@ -101,6 +101,9 @@ class Medium(Protocol):
     def own_directory(self) -> Path:
         """A local directory that exists as soon as an archive was begun."""
 
+    def is_emptied(self, directory: str) -> bool:
+        """Whether no message is where those of a folder with this directory lie, as far as a glance shows it."""
+
     def directory_names(self) -> DirectoryNames:
         """Which names folders' directories can have where the archive lies, which is looked up there."""
 

@@ -24,6 +24,7 @@ from archiver.control.run import utc_now, utc_today
 from archiver.errors import ArchiverError
 from archiver.fleet.fingerprint import Fingerprint, digest_of, digest_of_listing
 from archiver.mail.model import Folder, Listed
+from archiver.storage.maildir.format import PRESENT
 
 _OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
@@ -80,12 +81,14 @@ def state_here(settings: Settings, medium: Medium) -> str | None:
         (archive.st_dev, archive.st_ino),
         (journal.st_dev, journal.st_ino, journal.st_mtime_ns),
         (catalog.st_dev, catalog.st_ino),
-        _note(NoteFile(settings, medium).path),
+        _own(NoteFile(settings, medium).path),
+        [_own(path / PRESENT), _own(path / PRESENT / "cur")],
     )
 
 
-def _note(path: Path) -> tuple[int, ...]:
-    """The note that names the account's archive; it may be missing where nobody can write it."""
+def _own(path: Path) -> tuple[int, ...]:
+    """What shows that a file or directory of ours is another, or changed: the note, which may be missing where
+    nobody can write it; directories of messages, which may be missing while there are none."""
     try:
         its = path.lstat()
     except FileNotFoundError:

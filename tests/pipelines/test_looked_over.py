@@ -253,6 +253,33 @@ def test_what_changed_on_this_side_is_looked_into(
     assert opened(night(tmp_path)) == set()
 
 
+@pytest.mark.parametrize(
+    "empty",
+    [
+        lambda maildir: [each.unlink() for each in (*maildir.glob("cur/*"), *maildir.glob("new/*"))],
+        lambda maildir: (shutil.rmtree(maildir), maildir.mkdir()),
+        shutil.rmtree,
+    ],
+    ids=["files", "folders", "all"],
+)
+def test_messages_that_are_not_there_are_missed(
+    fleet: Fleet, tmp_path: Path, empty: Callable[[Path], object]
+) -> None:
+    """A run does not look at each file, but it sees a folder that has none."""
+    empty(archive_of(fleet["b"][0]) / "Maildir")
+
+    for _ in range(2):
+        ended = night(tmp_path, expect=3)
+        assert opened(ended) == {"b"}
+        (failure,) = json.loads(Path(ended["b"]["report"]).read_text())["failures"]
+        assert failure["folder"] == "INBOX"
+        assert failure["reason"] == "no file is where the archive has 1 message of this folder"
+        assert f"`archiver repair {fleet['b'][0]}`" in failure["next"]
+    command("repair", fleet["b"][0])
+    assert opened(night(tmp_path)) == {"b"}
+    assert opened(night(tmp_path)) == set()
+
+
 def test_an_archive_that_is_not_there_is_missed(fleet: Fleet, tmp_path: Path) -> None:
     archive = archive_of(fleet["b"][0])
     archive.rename(tmp_path / "unmounted")

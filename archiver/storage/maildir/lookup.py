@@ -6,9 +6,11 @@ found by the part of the name that stays.
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
+from pathlib import Path
 
 from archiver.errors import IntegrityError
 from archiver.mail.model import Placement
@@ -74,6 +76,20 @@ class FileListing:
                 del self._held[next(iter(self._held))]
         self._held[name] = held
         return held[1]
+
+
+def has_files(folder: Path) -> bool:
+    """Whether a folder of a Maildir has any message. One that cannot be looked at counts as one that has."""
+    for sub in ("cur", "new"):
+        try:
+            with os.scandir(folder / sub) as entries:
+                if next(entries, None) is not None:
+                    return True
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return True
+    return False
 
 
 def missing(placement: Placement) -> IntegrityError:
