@@ -485,11 +485,14 @@ class TestArchives:
         fails(config, 2, f"{oldest}: ", "archiver-journal/3", "; install a mail-archiver that knows")
 
     def test_bytes_that_are_gone(self, server: ScriptedServer, tmp_path: Path) -> None:
-        """A run that does not need them does not look for them; `verify` does."""
+        """A run that does not need them does not look for them; `verify` does. But a folder without any is seen."""
         config = account(tmp_path, server)
         run(config)
-        shutil.rmtree(archive_of(config) / "Maildir" / "cur")
+        (path,) = (archive_of(config) / "Maildir" / "cur").glob("*U3.*")
+        path.unlink()
         assert run(config).total("fetched") == (0,)
+        shutil.rmtree(archive_of(config) / "Maildir" / "cur")
+        assert run(config, expect=3).total("fetched") == (0,)
 
     def test_a_message_that_is_gone_stops_nothing_else(self, server: ScriptedServer, tmp_path: Path) -> None:
         """Its flags changed, so its file is missed: that is said, and all the rest is done."""
