@@ -55,11 +55,11 @@ class Claims(Protocol):
         another's, or are not known."""
 
     def take_due(
-        self, owner: str, names: Collection[str], limit: int, seconds: float, *, not_run: str | None = None
+        self, owner: str, names: Collection[str], limit: int, seconds: float, *, not_since: str | None = None
     ) -> Sequence[str]:
         """Claim up to `limit` of these accounts that nobody works on and that are due, most urgent first: first
-        those that have waited longest for their time, then those that take longest. `not_run`: without those whose
-        run of this name has ended."""
+        those that have waited longest for their time, then those that take longest. `not_since`: without those
+        whose last run has ended since that moment."""
 
     def renew(self, owner: str, names: Collection[str], seconds: float) -> Collection[str]:
         """Extend claims; returns those that are still this owner's. A claim that ran out meanwhile is renewed if

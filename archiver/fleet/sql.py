@@ -96,7 +96,7 @@ _DUE = """
     WHERE fleet = ? AND account {among} AND (owner IS NULL OR claimed_until IS NULL OR claimed_until <= ?)
       AND (due IS NULL OR due <= ?)
       AND (CAST(? AS TEXT) IS NULL OR NOT EXISTS (SELECT 1 FROM run WHERE run.fleet = account.fleet
-        AND run.account = account.account AND run.run = ? AND run.ended IS NOT NULL))
+        AND run.account = account.account AND run.run = account.last_run AND run.ended >= ?))
     ORDER BY coalesce(due, 0), coalesce(seconds, 0) DESC, account LIMIT ?"""
 _GIVE_BACK = """
     UPDATE account SET owner = NULL, claimed_until = NULL {due}
@@ -270,7 +270,7 @@ class SqlClaims:
             return self._take(cursor, owner, names, seconds)
 
     def take_due(
-        self, owner: str, names: Collection[str], limit: int, seconds: float, *, not_run: str | None = None
+        self, owner: str, names: Collection[str], limit: int, seconds: float, *, not_since: str | None = None
     ) -> Sequence[str]:
         with self._database.transaction() as cursor:
             now = self._database.now(cursor)
@@ -278,7 +278,7 @@ class SqlClaims:
             found = [
                 str(name)
                 for (name,) in cursor.rows(
-                    statement, (self._fleet, self._dialect.listed(names), now, now, not_run, not_run, limit)
+                    statement, (self._fleet, self._dialect.listed(names), now, now, not_since, not_since, limit)
                 )
             ]
             taken = self._take(cursor, owner, found, seconds)

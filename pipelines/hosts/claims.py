@@ -61,16 +61,19 @@ class Claims:
         if left:
             self._give_back(left, None)
 
-    def take(self, names: Sequence[str], *, limit: int, only_due: bool) -> Sequence[str]:
-        """Claim up to `limit` of these accounts. With `only_due` without those that are to wait, and those first
-        that waited longest; otherwise of the first `limit` those that are free.
+    def take(
+        self, names: Sequence[str], *, limit: int, only_due: bool, not_since: str | None = None
+    ) -> Sequence[str]:
+        """Claim up to `limit` of these accounts. With `only_due` without those that are to wait, or that any host
+        has done since that moment, and those first that waited longest; otherwise of the first `limit` those that
+        are free.
 
         Raises:
             LedgerUnavailable: nothing is claimed, as far as one can know.
         """
         began, claims = self._clock(), self._ledger.claims
         if only_due:
-            taken = claims.take_due(self.owner, names, limit, self._ttl)
+            taken = claims.take_due(self.owner, names, limit, self._ttl, not_since=not_since)
         else:
             got = claims.take(self.owner, names[:limit], self._ttl)
             taken = [name for name in names[:limit] if name in got]

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from archiver.account.account import Account
 from archiver.config.settings import Settings
 from archiver.config.tables.fleet import is_postgresql
+from archiver.control.run import utc_now
 from archiver.errors import ArchiverError, Interrupted, LedgerUnavailable, Locked, stopped_code
 from archiver.events import Noted
 from archiver.fleet.model import Account as KnownAccount
@@ -125,6 +126,8 @@ class _Command:
             each.account: Turn(_name(each), number, Attempt(Account(each), options.run_id or new_run_id()))
             for number, each in enumerate(accounts)
         }
+        # Two hosts that are told at the same time to do once what is due do each account once together.
+        self._not_since = utc_now() if sharing.only_due and sharing.every is None else None
         self._looked = 0.0
         self._trouble: ArchiverError | None = None
 
@@ -191,7 +194,9 @@ class _Command:
             if not ready:
                 return 0
             by_name = {each.name: each for each in ready}
-            taken = claims.take(list(by_name), limit=slots.free, only_due=self._sharing.only_due)
+            taken = claims.take(
+                list(by_name), limit=slots.free, only_due=self._sharing.only_due, not_since=self._not_since
+            )
         except LedgerUnavailable as error:
             self._trouble = error
             return 0

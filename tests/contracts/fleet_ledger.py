@@ -208,12 +208,12 @@ class LedgerContract:
         assert list(enrolled.claims.take_due("one", ["alice", "carl"], 9, 60)) == ["carl"]
         assert set(enrolled.claims.take("one", ["alice"], 60)) == {"alice"}
 
-    def test_what_a_run_of_this_name_ended_is_not_taken_again(self, enrolled: FleetLedger) -> None:
+    def test_what_ended_since_a_moment_is_not_taken_again(self, enrolled: FleetLedger) -> None:
         enrolled.accounts.begun([begun("alice"), begun("carl"), begun("sales/bob", "night-0")])
-        enrolled.accounts.ended([ended("alice"), ended("sales/bob", "night-0")])
+        enrolled.accounts.ended([ended("alice"), ended("sales/bob", "night-0", at=AT)])
 
         everyone = ["alice", "carl", "sales/bob"]
-        assert set(enrolled.claims.take_due("one", everyone, 9, 60, not_run="night-1")) == {"carl", "sales/bob"}
+        assert set(enrolled.claims.take_due("one", everyone, 9, 60, not_since=LATER)) == {"carl", "sales/bob"}
 
     def test_of_many_who_claim_at_once_one_gets_each_account(
         self, ledger: FleetLedger, again: Callable[[], FleetLedger]

@@ -113,6 +113,16 @@ def test_workers_do_what_is_due_until_they_are_stopped(fleet_of: MakeFleet) -> N
     fleet.assert_arrived()
 
 
+def test_two_hosts_that_begin_together_do_once_what_is_due_once(fleet_of: MakeFleet) -> None:
+    fleet = fleet_of([5] * 6)
+    both = [fleet.host(name).start("worker", str(fleet.configs), "--once", "--workers", "1") for name in ("a", "b")]
+
+    assert [each.wait() for each in both] == [0, 0], [each.said for each in both]
+
+    assert len(fleet.runs()) == 6
+    fleet.assert_arrived()
+
+
 def test_a_database_that_is_not_there_ends_a_run_before_anything_is_done(fleet_of: MakeFleet) -> None:
     fleet = fleet_of([1])
     fleet.postgresql.kill()
