@@ -270,10 +270,11 @@ def report_of(
 def _emptied(archive: Archive, held: Sequence[KnownFolder], tallies: Sequence[Tally]) -> list[Failure]:
     """The folders of which the archive should have messages, and has no file at all."""
     stored = {each.name: each.stored for each in tallies if each.stored}
+    directories: dict[str, list[str]] = {}
+    for each in held:  # several folders may be spelled alike
+        directories.setdefault(each.folder.name, []).append(each.directory)
     lost = [
-        each.folder.name
-        for each in held
-        if each.folder.name in stored and archive.medium.is_emptied(each.directory)
+        name for name in stored if name in directories and all(map(archive.medium.is_emptied, directories[name]))
     ]
     why = "no file is where the archive has {} of this folder"
     advice = "restore the files from a backup, or `archiver repair` fetches them again"
