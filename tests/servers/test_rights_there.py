@@ -68,6 +68,11 @@ def of(letters: str) -> frozenset[str]:
     return frozenset(letters)
 
 
+def first_run(config: Path) -> RunResult:
+    """Both servers take a UIDVALIDITY from the clock: folders that were made in one second may look the same."""
+    return run(config, destination_is="new")
+
+
 def test_from_cyrus_to_dovecot(cyrus: Cyrus, dovecot_with_acl: Dovecot, tmp_path: Path) -> None:
     there, user = dovecot_with_acl, cyrus.fresh_user()
     new = another_user(there, user)
@@ -80,7 +85,7 @@ def test_from_cyrus_to_dovecot(cyrus: Cyrus, dovecot_with_acl: Dovecot, tmp_path
                        replay__acl_users={"u2": "j.doe", "left": ""})  # fmt: skip
     mine = owner(there, new, "INBOX")
 
-    result = run(config)
+    result = first_run(config)
 
     assert rights(there, new, "Team") == {"j.doe": of("lrsw"), "u3": of("lrswipkxtecd")}
     assert rights(there, new, "INBOX") == {"j.doe": of("lr")}
@@ -135,7 +140,7 @@ def test_from_dovecot_to_cyrus_and_a_folder_that_is_made_again(
     said(source, user, b"SETACL Team u2 lrsw", b"SETACL Team {5+}\r\nJ\xc3\xb6rg lr")
     config = migration(tmp_path, source, user, cyrus, new, replay__acls=True)
 
-    result = run(config)
+    result = first_run(config)
 
     assert rights(cyrus, new, "Team") == {"u2": of("lrsw")}
     assert '"Jörg" (NO Invalid identifier)' in notices(result)[0]["text"]
@@ -155,13 +160,13 @@ def test_from_courier_to_dovecot_and_back(courier: Courier, dovecot_with_acl: Do
     courier.append(user, "INBOX", MAIL)
     said(courier, user, b'SETACL "INBOX.Team" u2 lrscd')
     config = migration(tmp_path, courier, user, there, new, replay__acls=True)
-    assert not notices(run(config))
+    assert not notices(first_run(config))
     assert rights(there, new, "Team") == {"u2": of("lrskxtecd")}
 
     back = courier.fresh_user()
     there.append(new, "Team", MAIL)
     config = migration(tmp_path / "back", there, new, courier, back, replay__acls=True)
-    assert not notices(run(config))
+    assert not notices(first_run(config))
     assert rights(courier, back, "INBOX.Team") == {"u2": of("lrscd")}
     command("verify", config)
 
