@@ -77,7 +77,7 @@ class Ended(Struct, frozen=True):
 
 class Unchanged(Struct, frozen=True):
     """An account shows what it did after the run `since`, so its run is over, and the report of that run is right.
-    `fingerprint` is that of then; `seconds`: how long it took."""
+    `fingerprint` is the one of that look; `seconds`: how long it took."""
 
     since: str
     report: str

@@ -221,7 +221,7 @@ class Account(Struct, frozen=True, dict=True):
             try:
                 Recorder(archive.journal, archive.catalog, run).catch_up(archive.begin_work)
             except IntegrityError:
-                return  # whoever reads it says what is wrong
+                return  # reading it says what is wrong
             if not any(each.erased_at is None for each in archive.catalog.keeping.forgets()):
                 return
         with self.writing(run):

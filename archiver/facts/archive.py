@@ -232,7 +232,21 @@ class FenceFact(Struct, frozen=True):
     at: str
 
 
-Fact = Union[  # noqa: UP007 - a runtime value, iterated below
+#: What came with archiver-journal/2. A program that does not know these must stop at a segment with one of them.
+FactOfFormat2 = Union[  # noqa: UP007 - a runtime value, iterated by those who import it
+    HoldFact,
+    HoldEndedFact,
+    StateMarkedFact,
+    ForgottenFact,
+    BlottedFact,
+    BlotFact,
+    ErasedFact,
+    PruningFact,
+    PrunedFact,
+    UnprunedFact,
+]
+
+Fact = Union[  # noqa: UP007 - a runtime value, iterated by those who import it
     ArchiveFact,
     FolderFact,
     EpochFact,
@@ -273,16 +287,7 @@ Fact = Union[  # noqa: UP007 - a runtime value, iterated below
     RightsFact,
     AnnotationsFact,
     GrantedFact,
-    HoldFact,
-    HoldEndedFact,
-    StateMarkedFact,
-    ForgottenFact,
-    BlottedFact,
-    BlotFact,
-    ErasedFact,
-    PruningFact,
-    PrunedFact,
-    UnprunedFact,
+    FactOfFormat2,
 ]
 
 

@@ -11,38 +11,17 @@ import json
 import re
 import zlib
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from archiver.errors import ConfigError, IntegrityError
-from archiver.facts.archive import Fact, Segment
+from archiver.facts.archive import Fact, FactOfFormat2, Segment
 from archiver.facts.codec import fact_from_json, fact_to_json
-from archiver.facts.keeping import (
-    BlotFact,
-    BlottedFact,
-    ErasedFact,
-    ForgottenFact,
-    HoldEndedFact,
-    HoldFact,
-    StateMarkedFact,
-)
-from archiver.facts.pruning import PrunedFact, PruningFact, UnprunedFact
+from archiver.facts.keeping import BlottedFact
 from archiver.mail.model import Digest
 
 FORMAT = "archiver-journal/2"
 _FIRST_FORMAT = "archiver-journal/1"
-#: A segment with one of these has the newer format: a program that does not know them must stop at it.
-_OF_NEWER_FORMAT = (
-    HoldFact,
-    HoldEndedFact,
-    StateMarkedFact,
-    ForgottenFact,
-    BlottedFact,
-    BlotFact,
-    ErasedFact,
-    PruningFact,
-    PrunedFact,
-    UnprunedFact,
-)
+_OF_FORMAT_2 = get_args(FactOfFormat2)
 RESTORE = "restore the journal from a backup"
 
 _MOST_OCTETS = 256 << 20  # unpacked; a thousand messages with the longest headers take less than 10 MB
@@ -60,7 +39,7 @@ def segment_of(
     if not _RUN.fullmatch(run):
         raise ConfigError("run id", [f"{run!r}: use letters, digits and . _ : + - only, at most 100"])
     number, previous = after[0] + 1, after[1]
-    form = FORMAT if any(isinstance(fact, _OF_NEWER_FORMAT) for fact in facts) else _FIRST_FORMAT
+    form = FORMAT if any(isinstance(fact, _OF_FORMAT_2) for fact in facts) else _FIRST_FORMAT
     header: dict[str, object] = {"format": form, "number": number, "run": run, "previous": previous}
     if fence is not None:
         header["fence"] = fence

@@ -25,7 +25,7 @@ PATH = click.Path(readable=False, path_type=Path)
 
 
 class Integer(click.IntRange):
-    """An integer of a range. "two" is not one, and is no "integer range" either. The range is told in words."""
+    """An integer of a range. "two" is not one, and is no "integer range". The message says the range in words."""
 
     name = "integer"
 

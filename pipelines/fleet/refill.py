@@ -1,4 +1,4 @@
-"""What a ledger is told of accounts that it did not know: how they are by their archives. So one that was lost, or
+"""What a ledger learns about accounts that are new to it: how they are by their archives. So one that was lost, or
 that comes to a fleet later, is filled by the next command, account by account.
 """
 

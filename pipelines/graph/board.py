@@ -55,7 +55,7 @@ class Board:
         self._luigid, self._say = Luigid(url), say
         self._worker = f"archiver {owner_of_claims()}"
         self._accounts = {name: _Shown() for name in accounts}
-        self._changed = dict.fromkeys(accounts)  # in this order luigid is told
+        self._changed = dict.fromkeys(accounts)  # luigid gets them in this order
         self._changing = threading.Lock()
         self._over = threading.Event()
         self._is_away = False

@@ -92,10 +92,10 @@ def test_whatever_is_new_is_archived_as_if_nobody_had_looked(dovecot: Dovecot, t
 
     assert opened(third) == set(users) - {"nothing"}
     for name, user in users.items():
-        member(tmp_path / "anew", dovecot, user, name=name)
-    night(tmp_path / "anew")
+        member(tmp_path / "again", dovecot, user, name=name)
+    night(tmp_path / "again")
     for name in users:
-        grown, fresh = (archive_state(tmp_path / each / "archives" / name).present for each in ("fleet", "anew"))
+        grown, fresh = (archive_state(tmp_path / each / "archives" / name).present for each in ("fleet", "again"))
         assert fresh.messages.items() <= grown.messages.items(), name
         if name not in ("renamed", "deleted"):  # whose files stay where they were
             assert grown.messages == fresh.messages, name

@@ -1,7 +1,7 @@
 """Forgetting messages, wired: the store, the journal, the catalog and what is derived from it, the reports, and the
 destination.
 
-What was forgotten is listed in `forgotten/` of the archive, without a word of the messages. The journal has the
+What was forgotten is listed in `forgotten/` of the archive, with nothing that the messages say. The journal has the
 digest of each list, so its chain vouches for it.
 """
 

@@ -70,12 +70,12 @@ def find_accounts(chosen: Chosen) -> FleetFiles:
             files[folders[file.parent] / file.name] = None
     for glob in chosen.only:
         if glob not in used and (files or not problems):
-            where = " ".join(map(str, chosen.paths))
+            where = _places(chosen.paths)
             problem = f"matches no account in {where}"
             hint = "a glob is compared with the account's name, or, with a / in it, with the path below the folder"
             problems[glob] = ConfigError(f"--only {glob}", [problem], hint=hint)
     if not files and not problems:
-        problem = "leaves no account in " + " ".join(map(str, chosen.paths))
+        problem = f"leaves no account in {_places(chosen.paths)}"
         problems["--except"] = ConfigError(" ".join(f"--except {glob}" for glob in chosen.but), [problem])
     return FleetFiles(tuple(files), problems, tuple(glob for glob in chosen.but if glob not in used))
 
@@ -112,6 +112,12 @@ def fleet_conflicts(settings: Sequence[Settings]) -> Mapping[Path, ConfigError]:
 
 
 _NAMED = 3  # of many files
+
+
+def _places(paths: Sequence[Path]) -> str:
+    """What a command names, in short: a shell may have made hundreds of names of one `*`."""
+    more = len(paths) - _NAMED
+    return " ".join(map(str, paths[:_NAMED])) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _each_with_the_others(files: Sequence[Path]) -> Iterator[tuple[Path, str]]:

@@ -9,7 +9,7 @@ _ROUNDING = 1e-9  # of numbers that are as large as what one second gives
 
 class TokenBucket(Struct):
     """At most `rate` a second, and what one second gives at once. What was taken beyond that is owed: the next one
-    waits for it, whoever took it. Times are seconds of any clock that does not go back; not safe for threads."""
+    waits for it. Times are seconds of any clock that does not go back; not safe for threads."""
 
     rate: float
     _held: float | None = None

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pipelines.cli.manual.values import Value
 from pipelines.cli.manual.verbs import Option, Verb
 
-# NOTE: bash takes "=" for a word of its own. Quotes around a word are left to readline: it completes paths itself
+# NOTE: bash takes "=" for a separate word. Quotes around a word are left to readline: it completes paths itself
 # where these functions find nothing.
 _SCRIPT = """\
 # Completes the command lines of archiver in bash. It is made from the program's own help.

@@ -92,7 +92,7 @@ def _verb(name: str, stand_in: click.Command, program: click.Context) -> Verb:
 
 
 def _blocks(text: str) -> Iterator[str | tuple[Line, ...]]:
-    """The paragraphs of a help text, each in one line; what click is told not to fill stays lines."""
+    """The paragraphs of a help text, each in one line; what click must not fill stays lines."""
     for block in re.split(r"\n\s*\n", inspect.cleandoc(text)):
         if block.startswith("\b\n"):
             yield tuple(inspect.cleandoc(block[2:]).splitlines())

@@ -1,4 +1,4 @@
-"""A rate is kept by whoever takes from it, and a day's octets are counted once, whatever happens to the process."""
+"""All threads keep a rate together, and a day's octets are counted once, whatever happens to the process."""
 
 from __future__ import annotations
 
