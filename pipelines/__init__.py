@@ -12,7 +12,7 @@ attempts     what is asked of a run, and what is known of each account's so far
 steps        the steps at the source's side, over an open archive
 results      results that a step leaves for later steps
 outcome      how a verb ended for one account; one failure stops only its account
-reporting    writes the report at a run's end
+reporting    the report at a run's end: made, and written
 events       progress of forked workers, over a pipe
 stop         SIGINT and SIGTERM
 failures     turns any exception that stopped an account into one of our errors

@@ -40,6 +40,15 @@ class Options(Struct, frozen=True):
     max_seconds: float | None = None
 
 
+class RunScope(Struct, frozen=True):
+    """What a run includes. `with_destination`: a replay; `include_vanished`: also of messages that are gone from
+    the source; `as_of`: of the folders as they were then."""
+
+    with_destination: bool = False
+    include_vanished: bool = False
+    as_of: str | None = None
+
+
 class Remembered(Struct, frozen=True):
     """What the ledger of its fleet has of an account in which nothing was left to do: its fingerprint, and the name
     of its last run, and whether that ended well."""

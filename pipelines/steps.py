@@ -34,9 +34,10 @@ from archiver.mail.model import Digest, Listed, Plan
 from archiver.replay.identify import IdentityAnswer
 from archiver.source.retry import RetryingSource
 from archiver.source.spelling import recognised
+from pipelines.attempts import RunScope
 from pipelines.events import Expected, Freed, Important, emit, failed, progress_of
 from pipelines.failures import foreseen, with_time
-from pipelines.reporting import RunScope, end_run
+from pipelines.reporting.ending import end_run
 from pipelines.results import (
     check_to_json,
     listing_from_json,

@@ -1,6 +1,8 @@
 """The report of a run. docs/formats.md specifies the JSON.
 
 document    the report as a value
+failures    what is missing or wrong, and what to do about it
+balance     whether the books balance, and the exit code
 notices     what people should know, and what is no failure
 verdict     the result in plain words
 forgetting  forgotten messages taken out of stored reports

@@ -16,7 +16,8 @@ from archiver.fleet.model import Account
 from archiver.mail.counts import counted
 from archiver.mail.folder_names import printable
 from archiver.mail.model import Quarantined, Tally
-from archiver.report.document import not_mapped, refusal_failures
+from archiver.report.document import not_mapped
+from archiver.report.failures import refusal_failures
 from archiver.report.notices import gone_notices, unnumbered_notices, window_notices
 from archiver.upkeep.holds import active_holds
 from pipelines.cli.keeping import hold_to_record

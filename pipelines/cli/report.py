@@ -183,7 +183,7 @@ def _page_there(report: Path, written: int) -> str | None:
 
 def _page(report: Path, written: int, document: Row, terminal: Terminal) -> str:
     """The page of a report, which is made unless it is there."""
-    from pipelines.reporting import write_page
+    from pipelines.reporting.files import write_page
 
     if there := _page_there(report, written):
         return there

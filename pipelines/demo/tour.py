@@ -30,7 +30,7 @@ from pipelines.demo.server import HOST, SampleServer
 from pipelines.engine.run import Options, run_accounts
 from pipelines.events import AnyEvent
 from pipelines.outcome import AccountOutcome
-from pipelines.reporting import write_page
+from pipelines.reporting.files import write_page
 from pipelines.show.lines import destination_equation, difference_lines, equation, failure_lines, loss_lines
 from pipelines.show.tables import destination_table, folders_table
 from pipelines.stop import STOP

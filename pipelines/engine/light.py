@@ -25,11 +25,10 @@ from archiver.errors import AuthenticationFailed, BackendError, Throttled
 from archiver.fleet.fingerprint import Fingerprint, digest_of_destination
 from archiver.source.backoff import Backoff
 from archiver.source.numbering import UnrecordedNumbers
-from pipelines.attempts import Attempt, Remembered
+from pipelines.attempts import Attempt, Remembered, RunScope
 from pipelines.engine.names import RunNames
 from pipelines.events import Unchanged, emit, progress_of
 from pipelines.fleet.fingerprints import shown_by_source, state_here
-from pipelines.reporting import RunScope
 from pipelines.steps import end_failed
 from pipelines.stop import STOP
 

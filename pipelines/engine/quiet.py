@@ -19,8 +19,9 @@ from archiver.account.account import Account
 from archiver.account.archive import Archive
 from archiver.control.run import utc_now
 from archiver.errors import Interrupted
+from pipelines.attempts import RunScope
 from pipelines.events import Began, Waiting, emit, failed
-from pipelines.reporting import RunScope, report_run
+from pipelines.reporting.ending import report_run
 from pipelines.steps import DestinationSteps, SourceSteps, end_failed, retain_by_rule
 from pipelines.stop import STOP
 

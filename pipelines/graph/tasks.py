@@ -25,11 +25,11 @@ from archiver.control.run import utc_now
 from archiver.events import Event, Linked, Planned, Sent, Stored, Verified, Working
 from archiver.journal.recorder import Recorder
 from archiver.mail.folder_names import printable
-from pipelines.attempts import new_run_id
+from pipelines.attempts import RunScope, new_run_id
 from pipelines.events import Began, Expected, Freed, emit, failed
 from pipelines.graph.apart import luigi
 from pipelines.graph.targets import StepTarget
-from pipelines.reporting import RunScope, report_run
+from pipelines.reporting.ending import report_run
 from pipelines.steps import DestinationSteps, SourceSteps, end_failed, retain_by_rule
 from pipelines.stop import STOP, end_with_parent
 

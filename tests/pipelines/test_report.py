@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from archiver.report.page import render_html
-from pipelines import reporting
 from pipelines.cli.main import invoke
+from pipelines.reporting.files import write_report
 from tests.accounts import PROJECT, account_file, archive_of, run
 from tests.reports import HOSTILE, document, failed, folder, many_folders, one_folder, with_everything, with_text
 from tests.servers.scripted import ScriptedFolder, ScriptedMessage, ScriptedServer
@@ -113,7 +113,7 @@ def test_the_page_of_a_failed_run_that_is_resumed_is_old(
 
 def test_a_report_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "r1" / "report.json"
-    reporting.write_report(path, one_folder())
+    write_report(path, one_folder())
     before = {each.name: each.read_bytes() for each in path.parent.iterdir()}
 
     def full(*_: object) -> None:
@@ -121,7 +121,7 @@ def test_a_report_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(OSError, match="no space left"):
-        reporting.write_report(path, failed())
+        write_report(path, failed())
     assert {each.name: each.read_bytes() for each in path.parent.iterdir()} == before
 
 
