@@ -17,7 +17,7 @@ from msgspec import NODEFAULT
 from msgspec.structs import fields
 
 from archiver.catalog.sqlite.migrations import MIGRATIONS
-from archiver.catalog.sqlite.schema import TABLES as CATALOG_TABLES
+from archiver.catalog.sqlite.schema.tables import TABLES as CATALOG_TABLES
 from archiver.config.fleet.files import account_files, fleet_conflicts
 from archiver.config.load import load_account
 from archiver.config.settings import TABLES, FilesSettings

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Sequence
 
-from archiver.catalog.sqlite.schema import creating
 from archiver.errors import ConfigError
 
 Migration = Callable[[sqlite3.Connection], None]
@@ -90,7 +89,7 @@ def _add_labels(connection: sqlite3.Connection) -> None:
     """Version 10: Gmail's threads and labels, and which labels were replayed."""
     for name in ("thrid", "labels"):
         connection.execute(f"ALTER TABLE message ADD COLUMN {name} TEXT")
-    for statement in creating(("message",)):
+    for statement in _creating("message"):
         if "ix_message_unlabelled" in statement:
             connection.execute(statement)
     _create(connection, "label_change")
@@ -143,8 +142,16 @@ def _columns(connection: sqlite3.Connection, table: str) -> set[str]:
     return {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
 
 
+def _creating(*tables: str) -> list[str]:
+    """The statements that create these tables, or all of them. The opener of a catalog of the newest version does
+    not wait for them."""
+    from archiver.catalog.sqlite.schema.tables import creating
+
+    return creating(*tables)
+
+
 def _create(connection: sqlite3.Connection, *tables: str) -> None:
-    for statement in creating(tables):
+    for statement in _creating(*tables):
         connection.execute(statement)
 
 
@@ -166,8 +173,8 @@ MIGRATIONS: Sequence[Migration] = (
     _add_forgotten,
     _add_prunes,
 )
-"""How version 1 becomes 2, 2 becomes 3, and so on. A new catalog is made from the tables above at once, so a
-migration has to leave an older one just like them."""
+"""How version 1 becomes 2, 2 becomes 3, and so on. A new catalog is made from the tables of `schema` at
+once, so a migration has to leave an older one just like them."""
 
 
 class UnknownSchema(Exception):
@@ -208,7 +215,7 @@ def step_up(connection: sqlite3.Connection, where: str, migrations: Sequence[Mig
     if version == newest:
         return False
     if version == 0:
-        for statement in creating():
+        for statement in _creating():
             connection.execute(statement)
         connection.execute("INSERT INTO meta (key, value) VALUES ('schema_version', ?)", (str(newest),))
         _name(connection)
