@@ -19,7 +19,7 @@ from archiver.account.archiving import archive_listed, recover_store, rules_of
 from archiver.account.meeting import check_source, require_login
 from archiver.account.note import NoteFile
 from archiver.archive.context import Follower
-from archiver.archive.plan import expected_fetch
+from archiver.archive.plan import Plan, expected_fetch
 from archiver.archive.run import plan_archive
 from archiver.archive.scanned import QuarantineRetry
 from archiver.archive.unrecorded import UnrecordedFiles
@@ -30,7 +30,7 @@ from archiver.facts.destination import DistinctFact
 from archiver.journal.numbering import RecordedNumbers
 from archiver.journal.recorder import Recorder
 from archiver.mail.folder_names import printable
-from archiver.mail.model import Digest, Listed, Plan
+from archiver.mail.model import Digest, Listed
 from archiver.replay.identify import IdentityAnswer
 from archiver.source.retry import RetryingSource
 from archiver.source.spelling import recognised

@@ -23,9 +23,10 @@ from archiver.config.load import load_account
 from archiver.config.settings import TABLES, FilesSettings
 from archiver.facts import segment as journal_format
 from archiver.facts.archive import Fact, StoredFact
+from archiver.facts.known import Tally
 from archiver.facts.replica import Loss, ReplicaTally
 from archiver.mail.fingerprint import Likeness
-from archiver.mail.model import StoredMessage, Tally
+from archiver.mail.model import StoredMessage
 from archiver.mail.refusal import REFUSALS
 from archiver.mail.rewrite import REPAIRS
 from archiver.replay.compare.result import Difference

@@ -22,12 +22,12 @@ from archiver.control.run import RunControl, utc_now
 from archiver.destination.folder_map.replayed import is_in_all_mail, is_replayed
 from archiver.errors import ConfigError
 from archiver.facts.archive import ArchiveFact, FenceFact
+from archiver.facts.known import KnownFolder
 from archiver.facts.replica import ReplicaTally
 from archiver.journal.as_of import replay_past
 from archiver.journal.port import Journal
 from archiver.journal.recorder import Recorder
 from archiver.mail.folder_names import matches
-from archiver.mail.model import KnownFolder
 from archiver.storage.files import Writing, create_file, private_file, sync_paths
 from archiver.storage.port import MessageStore
 

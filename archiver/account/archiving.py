@@ -22,10 +22,11 @@ from archiver.archive.unrecorded import UnrecordedFiles
 from archiver.config.settings import FilesSettings, Settings
 from archiver.control.run import RunControl, utc_now, utc_today
 from archiver.events import Noted, Progress
+from archiver.facts.known import Quarantined, Tally
 from archiver.journal.numbering import RecordedNumbers
 from archiver.journal.recorder import Recorder
 from archiver.mail.folder_names import printable
-from archiver.mail.model import Digest, Listed, Quarantined, Tally
+from archiver.mail.model import Digest, Listed
 from archiver.source.imports import Import, ImportSource
 from archiver.source.open import open_import
 from archiver.source.retry import RetryingSource

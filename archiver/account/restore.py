@@ -27,13 +27,13 @@ from archiver.destination.open import open_destination
 from archiver.destination.pace import Pace
 from archiver.errors import ConfigError, IntegrityError
 from archiver.facts.destination import RestoreFact, RestorePlaceFact
+from archiver.facts.known import KnownFolder
 from archiver.facts.query import Found
 from archiver.facts.replica import Address, DestinationFolders, MessageKey, Refused, ReplicaFolder, Restored
 from archiver.journal.recorder import Recorder
 from archiver.login.choose import authenticator_of
 from archiver.login.port import Authenticator
 from archiver.mail.folder_names import decode_name
-from archiver.mail.model import KnownFolder
 from archiver.replay.connection import DestinationConnection
 from archiver.replay.context import ReplayContext, ReplayRulesOfAccount
 from archiver.replay.identify import IdentityAnswer

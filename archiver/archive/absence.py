@@ -9,8 +9,9 @@ from msgspec.structs import replace
 
 from archiver.catalog.port import CatalogMessages
 from archiver.facts.archive import QuarantinedFact, ReleasedFact, VanishedFact
+from archiver.facts.known import KnownEpoch, KnownFolder, Quarantined
 from archiver.journal.recorder import BATCH_MESSAGES, Batch
-from archiver.mail.model import KnownEpoch, KnownFolder, Listed, Opened, Quarantined
+from archiver.mail.model import Listed, Opened
 from archiver.mail.uidset import UidSet
 from archiver.mail.window import hidden_among, is_window
 

@@ -11,8 +11,9 @@ from archiver.archive.scanned import QuarantineRetry
 from archiver.archive.unrecorded import UnrecordedFiles
 from archiver.catalog.port import Catalog
 from archiver.control.run import RunControl
+from archiver.facts.known import KnownEpoch, KnownFolder
 from archiver.journal.recorder import Recorder
-from archiver.mail.model import Digest, KnownEpoch, KnownFolder
+from archiver.mail.model import Digest
 from archiver.source.port import MailSource
 from archiver.storage.port import FolderMetadata, MessageStore, Prefetch
 

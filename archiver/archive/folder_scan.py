@@ -31,20 +31,11 @@ from archiver.catalog.port import Catalog
 from archiver.errors import CountsDisagree, IntegrityError
 from archiver.events import Noted, Progress
 from archiver.facts.archive import EpochFact, FlagsFact, LabelsFact, StateFact, StoredFact, VanishedFact
+from archiver.facts.known import KnownEpoch, KnownFolder, Quarantined
 from archiver.journal.recorder import BATCH_MESSAGES, Batch, Recorder
 from archiver.mail.content import BROKE, HEADER_OCTETS, header_digest, internaldate_seconds, with_header
 from archiver.mail.folder_names import matches
-from archiver.mail.model import (
-    Attributes,
-    Digest,
-    KnownEpoch,
-    KnownFolder,
-    Listed,
-    Marks,
-    Opened,
-    Placement,
-    Quarantined,
-)
+from archiver.mail.model import Attributes, Digest, Listed, Marks, Opened, Placement
 from archiver.mail.uidset import UidSet
 from archiver.mail.unnumbered import NamedMessage, names_other_mail
 from archiver.mail.window import window_words

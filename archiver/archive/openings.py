@@ -7,7 +7,8 @@ from msgspec import Struct
 from archiver.archive.context import Context
 from archiver.archive.plan import PROBED, few_arrived, few_to_fetch
 from archiver.archive.queue import Member
-from archiver.mail.model import KnownEpoch, KnownFolder, Listed
+from archiver.facts.known import KnownEpoch, KnownFolder
+from archiver.mail.model import Listed
 from archiver.mail.uidset import UidSet
 from archiver.source.port import Expected, MailSource, NextRequest, Opening
 

@@ -10,24 +10,11 @@ from typing import Literal, TypeVar
 
 from msgspec import Struct
 
+from archiver.facts.known import RETRY_RUNS, KnownEpoch, KnownFolder, Quarantined
 from archiver.imap.limits import limits_reading
 from archiver.mail.content import header_block, header_digest, internaldate_seconds
 from archiver.mail.folder_names import matches
-from archiver.mail.model import (
-    INBOX,
-    RETRY_RUNS,
-    Attributes,
-    Digest,
-    Folder,
-    FolderStatus,
-    KnownEpoch,
-    KnownFolder,
-    KnownState,
-    Listed,
-    Placement,
-    Plan,
-    Quarantined,
-)
+from archiver.mail.model import INBOX, Attributes, Digest, Folder, FolderStatus, KnownState, Listed, Placement
 from archiver.mail.uidset import UidSet
 from archiver.mail.window import is_window
 
@@ -36,6 +23,14 @@ PROBED = 20
 
 _SLICE_OCTETS = 32 << 20
 _SLICE_UIDS = (100, 2000)
+
+
+class Plan(Struct, frozen=True):
+    """What a run would do; printed by a dry run. `visit` and `skip` have folders with the reason."""
+
+    visit: Sequence[tuple[Listed, str]] = ()
+    unchanged: Sequence[Listed] = ()
+    skip: Sequence[tuple[Folder, str]] = ()
 
 
 def is_due(quarantined: Quarantined) -> bool:

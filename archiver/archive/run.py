@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from archiver.archive.access import record_access
 from archiver.archive.context import Context
-from archiver.archive.plan import expected_rows, is_due, plan_run
+from archiver.archive.plan import Plan, expected_rows, is_due, plan_run
 from archiver.archive.queue import Member, WorkQueue
 from archiver.archive.scanned import QuarantineRetry
 from archiver.archive.unrecorded import unrecorded_fact
@@ -18,9 +18,10 @@ from archiver.catalog.port import Catalog
 from archiver.errors import BackendError
 from archiver.events import Noted
 from archiver.facts.archive import FolderFact, StoredFact
+from archiver.facts.known import KnownFolder
 from archiver.journal.recorder import Recorder
 from archiver.mail.folder_names import DirectoryNames, directory_of
-from archiver.mail.model import Folder, KnownFolder, Listed, Placement, Plan
+from archiver.mail.model import Folder, Listed, Placement
 
 
 class Rules(Struct, frozen=True):

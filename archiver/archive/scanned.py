@@ -9,18 +9,10 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from archiver.facts.archive import StateFact, StoredFact
+from archiver.facts.known import KnownEpoch, KnownFolder
 from archiver.mail.content import arrived_of, with_header
 from archiver.mail.headers import headers_of
-from archiver.mail.model import (
-    Attributes,
-    Fetched,
-    KnownEpoch,
-    KnownFolder,
-    Listed,
-    Opened,
-    Placement,
-    StoredMessage,
-)
+from archiver.mail.model import Attributes, Fetched, Listed, Opened, Placement, StoredMessage
 from archiver.mail.uidset import UidSet
 
 #: Which messages in quarantine are tried: those that a normal run tries, or all.

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from archiver.facts.archive import StoredFact
+from archiver.facts.known import KnownEpoch
 from archiver.mail.content import read_header, with_header
 from archiver.mail.headers import headers_of
-from archiver.mail.model import Attributes, KnownEpoch, Placement
+from archiver.mail.model import Attributes, Placement
 from archiver.storage.port import MessageStore
 
 

@@ -11,21 +11,10 @@ from archiver.catalog.keeping import Keeping
 from archiver.catalog.pruning import Prunes
 from archiver.catalog.replicas import Replicas
 from archiver.facts.archive import ArchiveFact, Segment
+from archiver.facts.known import FolderNumbering, KnownEpoch, KnownFolder, Numbers, Quarantined, Tally
 from archiver.facts.query import Found, Query, Unindexed
 from archiver.facts.replica import Claim, MessageKey, ReplicaFolder
-from archiver.mail.model import (
-    Digest,
-    Flags,
-    FolderNumbering,
-    Frame,
-    Headers,
-    KnownEpoch,
-    KnownFolder,
-    Numbers,
-    Placement,
-    Quarantined,
-    Tally,
-)
+from archiver.mail.model import Digest, Flags, Frame, Headers, Placement
 from archiver.mail.parts.contents import Contents
 from archiver.mail.uidset import UidSet
 

@@ -17,10 +17,11 @@ from archiver.control.run import RunControl
 from archiver.errors import ArchiveNotWritable, ConfigError, IntegrityError
 from archiver.events import Exported, Planned, Working
 from archiver.export.writer import ExportedFolder, ExportWriter
+from archiver.facts.known import KnownEpoch, KnownFolder
 from archiver.facts.replica import Outgoing
 from archiver.journal.as_of import places_now
 from archiver.mail.folder_names import matches, printable
-from archiver.mail.model import INBOX, KnownEpoch, KnownFolder, Placement
+from archiver.mail.model import INBOX, Placement
 from archiver.storage.port import MessageStore, Prefetch
 
 _BATCH = 500

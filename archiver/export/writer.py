@@ -7,8 +7,9 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from archiver.facts.known import KnownEpoch, KnownFolder
 from archiver.facts.replica import Outgoing
-from archiver.mail.model import KnownEpoch, KnownFolder, Placement
+from archiver.mail.model import Placement
 from archiver.mail.uidset import UidSet
 
 

@@ -9,6 +9,7 @@ records        small structs read back from JSON
 segment        facts as the octets of a journal segment, and back
 pruning        facts of messages that we remove from the source
 keeping        facts of what must be kept, and of what was forgotten
+known          what is known about the source: folders, epochs, messages in quarantine
 replica        what is known about a destination: its folders, our replicas in them, what is still to be sent
 query          search queries and results
 """

@@ -9,8 +9,9 @@ from itertools import count
 from archiver.catalog.port import Catalog
 from archiver.control.run import utc_now
 from archiver.facts.archive import NumberedFact
+from archiver.facts.known import FolderNumbering, KnownEpoch
 from archiver.journal.recorder import Recorder
-from archiver.mail.model import HIGHEST_UID, FolderNumbering, KnownEpoch, StoredMessage
+from archiver.mail.model import HIGHEST_UID, StoredMessage
 from archiver.mail.uidset import UidSet
 from archiver.source.numbering import KnownNumbers
 

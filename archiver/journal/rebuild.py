@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from archiver.catalog.port import Catalog
 from archiver.errors import ArchiverError, FactsContradict, IntegrityError
 from archiver.facts.archive import Segment
+from archiver.facts.known import KnownEpoch, KnownFolder
 from archiver.journal.port import Journal
-from archiver.mail.model import INBOX, Digest, KnownEpoch, KnownFolder, Placement
+from archiver.mail.model import INBOX, Digest, Placement
 from archiver.mail.uidset import UidSet
 from archiver.storage.port import FolderMetadata, MessageStore
 

@@ -29,8 +29,9 @@ from archiver.errors import (
     TemporaryError,
 )
 from archiver.events import Event, Noted
+from archiver.facts.known import KnownFolder
 from archiver.facts.replica import DestinationFolders
-from archiver.mail.model import KnownFolder, Listed
+from archiver.mail.model import Listed
 from archiver.replay.connection import DestinationConnection
 from archiver.replay.contents import HANDFUL
 from archiver.replay.context import ReplayContext, ReplayJob

@@ -17,10 +17,11 @@ from archiver.destination.pace import Pace
 from archiver.destination.port import MailDestination
 from archiver.destination.rights import RightsRules
 from archiver.errors import IntegrityError
+from archiver.facts.known import RETRY_RUNS, KnownFolder
 from archiver.facts.replica import MessageKey, Refused, Replica, ReplicaFolder, SelectedFolder, VanishedPolicy
 from archiver.journal.recorder import Recorder
 from archiver.mail.fingerprint import MessageFingerprint
-from archiver.mail.model import RETRY_RUNS, Attributes, FolderStatus, KnownFolder
+from archiver.mail.model import Attributes, FolderStatus
 from archiver.storage.port import MessageStore, Prefetch
 
 #: How long an APPEND may take to show after its connection was lost, in seconds.

@@ -10,10 +10,10 @@ from archiver.errors import FolderNotFound, MessageRefused, PermissionDenied, Wh
 from archiver.events import Noted
 from archiver.facts.archive import Fact
 from archiver.facts.destination import MarkedFact, RemovedFact
+from archiver.facts.known import KnownFolder
 from archiver.facts.replica import LateTwin, Replica, gone_words
 from archiver.mail.counts import counted
 from archiver.mail.folder_names import printable
-from archiver.mail.model import KnownFolder
 from archiver.replay.connection import DestinationConnection
 from archiver.replay.context import ReplayContext, ReplayJob
 from archiver.replay.flag_merge import DELETED, NO_FLAGS, exceeds_deletion_limit

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from archiver.destination.rights import RightsChange, after, changes, is_due, lacking, wanted
 from archiver.facts.access import Granted, GrantedFact, Rights
-from archiver.mail.model import KnownFolder
+from archiver.facts.known import KnownFolder
 from archiver.replay.connection import DestinationConnection
 from archiver.replay.context import ReplayContext
 

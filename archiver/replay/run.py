@@ -25,9 +25,10 @@ from archiver.errors import (
 )
 from archiver.events import Noted, Planned
 from archiver.facts.destination import AcceptedFact
+from archiver.facts.known import KnownFolder
 from archiver.facts.replica import DestinationFolders
 from archiver.mail.folder_names import printable
-from archiver.mail.model import INBOX, KnownFolder
+from archiver.mail.model import INBOX
 from archiver.replay.compare.unchanged import changes_since, is_unchanged
 from archiver.replay.connection import ConnectionGroup, DestinationConnection, JobQueue
 from archiver.replay.context import MOST_BLAMED, ReplayContext, ReplayJob

@@ -7,10 +7,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from msgspec.structs import replace
 
+from archiver.facts.known import Tally
 from archiver.facts.replica import ReplicaTally
 from archiver.mail.counts import counted
 from archiver.mail.folder_names import printable
-from archiver.mail.model import Listed, Tally
+from archiver.mail.model import Listed
 from archiver.report.document import AtDestination, Failure, Status
 
 

@@ -12,9 +12,10 @@ from typing import Any, Literal
 
 from msgspec import Struct, field, to_builtins
 
+from archiver.facts.known import Tally
 from archiver.facts.replica import Loss, ReplicaTally
 from archiver.mail.folder_names import printable
-from archiver.mail.model import Folder, Tally
+from archiver.mail.model import Folder
 from archiver.mail.uidset import format_uid_set
 from archiver.report.units import COUNTS
 

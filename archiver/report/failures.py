@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from archiver.facts.known import Quarantined
 from archiver.facts.replica import Loss, Refused, ReplicaTally
 from archiver.mail.counts import counted
 from archiver.mail.folder_names import printable
-from archiver.mail.model import Quarantined
 from archiver.mail.refusal import REFUSALS, advice
 from archiver.report.document import ACCEPTED, Failure
 

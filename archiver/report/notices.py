@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+from archiver.facts.known import Tally
 from archiver.facts.replica import gone_words
 from archiver.mail.counts import counted
 from archiver.mail.folder_names import printable
-from archiver.mail.model import Listed, Tally
+from archiver.mail.model import Listed
 from archiver.mail.window import window_words
 from archiver.report.document import Notice
 from archiver.source.same_mailbox import renewed_words

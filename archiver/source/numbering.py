@@ -11,7 +11,8 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from archiver.mail.model import FolderState, FolderStatus, StoredMessage
+from archiver.facts.known import FolderState
+from archiver.mail.model import FolderStatus, StoredMessage
 from archiver.mail.uidset import UidSet
 
 

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
 
+from archiver.facts.known import KnownFolder
 from archiver.mail.folder_names import decode_name
-from archiver.mail.model import KnownFolder, Listed
+from archiver.mail.model import Listed
 
 
 def recognised(listed: Sequence[Listed], known: Mapping[bytes, KnownFolder]) -> Sequence[Listed]:

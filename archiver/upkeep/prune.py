@@ -29,11 +29,12 @@ from archiver.errors import (
     stops_account,
 )
 from archiver.events import Noted, Planned, Verified, Working
+from archiver.facts.known import KnownFolder
 from archiver.facts.pruning import PrunedFact, PruningFact, UnprunedFact
 from archiver.journal.recorder import Recorder
 from archiver.mail.content import header_block, is_placeholder
 from archiver.mail.folder_names import printable
-from archiver.mail.model import Attributes, Flags, KnownFolder, Placement
+from archiver.mail.model import Attributes, Flags, Placement
 from archiver.storage.port import MessageStore, Prefetch
 from archiver.upkeep.prune_plan import FolderPlan, standing_of
 

@@ -12,10 +12,11 @@ from msgspec.structs import replace
 
 from archiver.catalog.port import Catalog
 from archiver.destination.folder_map.names import VIEWS
+from archiver.facts.known import KnownEpoch, KnownFolder
 from archiver.facts.replica import MessageKey
 from archiver.mail.content import internaldate_seconds
 from archiver.mail.folder_names import matches
-from archiver.mail.model import Attributes, KnownEpoch, KnownFolder, StoredMessage
+from archiver.mail.model import Attributes, StoredMessage
 from archiver.mail.uidset import UidSet
 from archiver.upkeep.holds import held
 

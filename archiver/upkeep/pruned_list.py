@@ -7,7 +7,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from archiver.mail.model import KnownFolder, Placement
+from archiver.facts.known import KnownFolder
+from archiver.mail.model import Placement
 from archiver.storage.files import FILE_MODE, Writing, make_directories, sync_paths, write_all
 
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW

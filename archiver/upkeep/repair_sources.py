@@ -26,9 +26,10 @@ from archiver.errors import (
     ServerUnavailable,
 )
 from archiver.events import Noted, Progress, Working
+from archiver.facts.known import KnownEpoch, KnownFolder
 from archiver.facts.replica import ReplicaFolder
 from archiver.mail.content import BodyBuilder, Spool, body_of
-from archiver.mail.model import Body, Digest, Fetched, Folder, KnownEpoch, KnownFolder, Placement
+from archiver.mail.model import Body, Digest, Fetched, Folder, Placement
 from archiver.mail.reader import MailReader
 from archiver.source.port import MailSource
 from archiver.storage.port import MessageStore

@@ -11,11 +11,11 @@ from msgspec import to_builtins
 from msgspec.structs import replace
 
 from archiver.errors import Incomplete
+from archiver.facts.known import Quarantined, Tally
 from archiver.facts.replica import RestoreTally
 from archiver.fleet.model import Account
 from archiver.mail.counts import counted
 from archiver.mail.folder_names import printable
-from archiver.mail.model import Quarantined, Tally
 from archiver.report.document import not_mapped
 from archiver.report.failures import refusal_failures
 from archiver.report.notices import gone_notices, unnumbered_notices, window_notices

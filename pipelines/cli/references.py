@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct, to_builtins
 
 from archiver.errors import ConfigError
+from archiver.facts.known import KnownFolder
 from archiver.facts.query import Found, Query
 from archiver.mail.content import date_time
 from archiver.mail.folder_names import printable
-from archiver.mail.model import INBOX, KnownFolder, StoredMessage
+from archiver.mail.model import INBOX, StoredMessage
 
 if TYPE_CHECKING:
     from archiver.account.archive import Archive

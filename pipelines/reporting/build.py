@@ -9,8 +9,8 @@ from msgspec.structs import replace
 from archiver.account.archive import Archive
 from archiver.control.run import utc_now
 from archiver.errors import ArchiverError, Throttled
+from archiver.facts.known import Tally
 from archiver.mail.folder_names import printable
-from archiver.mail.model import Tally
 from archiver.replay.compare.result import NOT_REPLAYED
 from archiver.report.balance import gap_failures, judge
 from archiver.report.document import Failure, Party, RunReport, Status

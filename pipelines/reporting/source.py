@@ -7,12 +7,13 @@ from collections.abc import Collection, Iterator, Sequence
 from msgspec import Struct
 
 from archiver.account.archive import Archive
-from archiver.archive.plan import plan_run
+from archiver.archive.plan import Plan, plan_run
 from archiver.config.settings import FilesSettings, Settings, admin_of
 from archiver.errors import ArchiverError, BackendError, Interrupted
+from archiver.facts.known import KnownFolder, Quarantined, Tally
 from archiver.mail.counts import counted
 from archiver.mail.folder_names import folder_path, printable
-from archiver.mail.model import KnownFolder, Listed, Plan, Quarantined, Tally
+from archiver.mail.model import Listed
 from archiver.report.balance import folder_failures, with_unreached
 from archiver.report.document import Failure, Notice
 from archiver.report.failures import quarantine_failures, unreached_failures

@@ -17,17 +17,18 @@ from archiver.account.archive import Archive
 from archiver.account.archiving import rules_of
 from archiver.account.meeting import check_source
 from archiver.account.others import sharing_of
-from archiver.archive.plan import expected_fetch, plan_run
+from archiver.archive.plan import Plan, expected_fetch, plan_run
 from archiver.archive.run import plan_archive
 from archiver.config.load import Settings
 from archiver.config.settings import admin_of
 from archiver.control.run import utc_today
 from archiver.errors import ArchiverError, ConnectionLost, Where
 from archiver.events import silent
+from archiver.facts.known import KnownEpoch, KnownFolder
 from archiver.imap.capabilities import ServerFacts
 from archiver.journal.numbering import RecordedNumbers
 from archiver.mail.folder_names import directory_of, matches, printable
-from archiver.mail.model import Folder, KnownEpoch, KnownFolder, Listed, Plan
+from archiver.mail.model import Folder, Listed
 from archiver.mail.window import may_be_part
 from archiver.replay.identify import IdentityAnswer
 from archiver.report.document import Notice

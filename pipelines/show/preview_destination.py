@@ -21,10 +21,11 @@ from archiver.config.load import Settings
 from archiver.destination.folder_map.not_ours import NotOurs, OurCopies, not_ours
 from archiver.destination.folder_map.replayed import is_replayed, require_all_mail
 from archiver.errors import ArchiverError, ConfigError
+from archiver.facts.known import KnownFolder
 from archiver.facts.replica import DestinationFolders
 from archiver.imap.capabilities import ServerFacts
 from archiver.mail.folder_names import printable
-from archiver.mail.model import Folder, KnownFolder, Listed
+from archiver.mail.model import Folder, Listed
 from archiver.replay.folders.create import Recorded, map_of
 from archiver.replay.identify import IdentityAnswer
 from archiver.replay.send.labels import require_labels

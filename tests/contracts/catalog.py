@@ -26,19 +26,8 @@ from archiver.facts.archive import (
     StoredFact,
     VanishedFact,
 )
-from archiver.mail.model import (
-    Digest,
-    Folder,
-    FolderState,
-    Frame,
-    Headers,
-    KnownEpoch,
-    KnownFolder,
-    Placement,
-    Quarantined,
-    StoredMessage,
-    Tally,
-)
+from archiver.facts.known import FolderState, KnownEpoch, KnownFolder, Quarantined, Tally
+from archiver.mail.model import Digest, Folder, Frame, Headers, Placement, StoredMessage
 from archiver.mail.uidset import UidSet
 from tests.stored_messages import altered
 

@@ -10,16 +10,8 @@ from archiver.catalog.sqlite.database import Database
 from archiver.catalog.sqlite.reading import CURRENT_SOURCE, any_of, folder_name, json_list
 from archiver.catalog.sqlite.tallies import tallies
 from archiver.facts.archive import ArchiveFact
-from archiver.mail.model import (
-    Folder,
-    FolderNumbering,
-    FolderState,
-    KnownEpoch,
-    KnownFolder,
-    Numbers,
-    Quarantined,
-    Tally,
-)
+from archiver.facts.known import FolderNumbering, FolderState, KnownEpoch, KnownFolder, Numbers, Quarantined, Tally
+from archiver.mail.model import Folder
 
 _IDENTITY = "SELECT archive_id, account, protocol, host, user, at FROM archive ORDER BY id DESC LIMIT 1"
 _FOLDERS = """

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from archiver.catalog.sqlite.reading import folder_name
-from archiver.mail.model import Tally
+from archiver.facts.known import Tally
 
 _FOLDERS = """
 SELECT folder.path, epoch.number, epoch.uidvalidity

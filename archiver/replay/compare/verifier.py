@@ -22,11 +22,12 @@ from archiver.destination.rights import lacking, normal
 from archiver.facts.access import Rights
 from archiver.facts.archive import Fact
 from archiver.facts.destination import ComparedFact
+from archiver.facts.known import KnownFolder
 from archiver.facts.replica import DestinationFolders, ReplicaCount, ReplicaFolder
 from archiver.journal.recorder import Recorder
 from archiver.mail.counts import counted
 from archiver.mail.folder_names import printable
-from archiver.mail.model import FolderStatus, KnownFolder
+from archiver.mail.model import FolderStatus
 from archiver.replay.compare.reading import ComparedFolder, CopyReader, count_as_compared
 from archiver.replay.compare.result import NOT_REPLAYED, DestinationCheck, Difference, FolderCheck
 from archiver.replay.compare.unchanged import changes_since, is_recordable, is_unchanged

@@ -14,9 +14,10 @@ from archiver.events import Noted
 from archiver.facts.access import GrantedFact
 from archiver.facts.archive import Fact
 from archiver.facts.destination import MappedFact
+from archiver.facts.known import KnownFolder
 from archiver.facts.replica import DestinationFolders, MappedPlace
 from archiver.mail.folder_names import printable
-from archiver.mail.model import Folder, KnownFolder
+from archiver.mail.model import Folder
 from archiver.replay.connection import DestinationConnection
 from archiver.replay.context import ReplayContext
 

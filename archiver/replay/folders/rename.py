@@ -18,9 +18,10 @@ from archiver.destination.port import DestinationReader, FolderOpener
 from archiver.errors import ArchiverError, FolderNotFound, FolderRefused, PermissionDenied
 from archiver.events import Noted
 from archiver.facts.destination import RenamedFact, RenamingFact
+from archiver.facts.known import KnownFolder
 from archiver.facts.replica import DestinationFolders, Moved, ReplicaFolder
 from archiver.mail.folder_names import decode_name, folder_path, printable
-from archiver.mail.model import INBOX, Folder, KnownFolder, Listed
+from archiver.mail.model import INBOX, Folder, Listed
 from archiver.mail.uidset import UidSet
 from archiver.replay.connection import DestinationConnection
 from archiver.replay.context import ReplayContext

@@ -12,9 +12,10 @@ from typing import Literal
 
 from msgspec import Struct
 
+from archiver.facts.known import KnownFolder
 from archiver.facts.query import Found
 from archiver.facts.replica import MessageKey, Outgoing, Restored
-from archiver.mail.model import Digest, Flags, KnownFolder
+from archiver.mail.model import Digest, Flags
 
 Standing = Literal["wanted", "there", "restored", "removed"]
 """A message is to be sent; or it is still there; or it was brought back before, and is there or was removed."""

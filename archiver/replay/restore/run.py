@@ -15,9 +15,10 @@ from archiver.errors import FolderNotFound
 from archiver.events import Planned
 from archiver.facts.archive import Fact
 from archiver.facts.destination import MappedFact, RemovedFact, TargetStateFact
+from archiver.facts.known import KnownFolder
 from archiver.facts.replica import DestinationFolders, ReplicaFolder
 from archiver.mail.folder_names import canonical_raw, decode_name, printable
-from archiver.mail.model import INBOX, KnownFolder
+from archiver.mail.model import INBOX
 from archiver.replay.connection import DestinationConnection
 from archiver.replay.context import ReplayContext, ReplayJob
 from archiver.replay.folders.create import create_folders, rules_for

@@ -22,14 +22,12 @@ from archiver.archive.plan import (
     unique_twins,
     visit_reason,
 )
+from archiver.facts.known import FolderState, KnownEpoch, KnownFolder
 from archiver.mail.model import (
     Attributes,
     Digest,
     Folder,
-    FolderState,
     FolderStatus,
-    KnownEpoch,
-    KnownFolder,
     KnownState,
     Listed,
     Placement,

@@ -9,10 +9,11 @@ import pytest
 
 from archiver.catalog.sqlite.catalog import SqlCatalog
 from archiver.facts.archive import ArchiveFact, EpochFact, Fact, NumberedFact, StateFact, VanishedFact
+from archiver.facts.known import FolderState
 from archiver.journal.files import FileJournal
 from archiver.journal.numbering import RecordedNumbers
 from archiver.journal.recorder import Recorder
-from archiver.mail.model import HIGHEST_UID, Digest, FolderState
+from archiver.mail.model import HIGHEST_UID, Digest
 from archiver.source.numbering import KnownNumbers, Numbering, UnrecordedNumbers
 from tests.contracts.catalog import AT, INBOX, failed, stored
 

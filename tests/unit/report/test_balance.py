@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import pytest
 from msgspec.structs import replace
 
+from archiver.facts.known import Tally
 from archiver.facts.replica import ReplicaTally
-from archiver.mail.model import Tally
 from archiver.report.balance import folder_failures, gap_failures, judge
 from archiver.report.document import AtDestination, Failure, Party, Status
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from archiver.facts.known import Tally
 from archiver.facts.replica import Loss, ReplicaTally
-from archiver.mail.model import Folder, Tally
+from archiver.mail.model import Folder
 from archiver.report.document import (
     AtDestination,
     Failure,

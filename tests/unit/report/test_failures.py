@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from archiver.facts.known import Quarantined
 from archiver.facts.replica import Refused, ReplicaTally
-from archiver.mail.model import Quarantined
 from archiver.mail.refusal import REFUSALS, Refusal, advice
 from archiver.report.document import Failure
 from archiver.report.failures import pending_failures, quarantine_failures, refusal_failures, unreached_failures

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from archiver.mail.model import Attributes, Folder, FolderStatus, KnownEpoch, KnownFolder, Listed
+from archiver.facts.known import KnownEpoch, KnownFolder
+from archiver.mail.model import Attributes, Folder, FolderStatus, Listed
 from archiver.source.same_mailbox import (
     MessageTraits,
     Resemblance,

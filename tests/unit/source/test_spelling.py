@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from archiver.facts.known import KnownFolder
 from archiver.mail.folder_names import decode_name
-from archiver.mail.model import IMPORTED, Folder, KnownFolder, Listed
+from archiver.mail.model import IMPORTED, Folder, Listed
 from archiver.source.spelling import recognised
 
 MUTF7, UTF8, LATIN1 = b"&AOQ-", "ä".encode(), b"\xe4"
