@@ -23,7 +23,8 @@ from archiver.destination.port import MailDestination
 from archiver.errors import AuthenticationFailed, BackendError, ConfigError
 from archiver.events import Noted, Progress
 from archiver.facts.destination import DestinationFact, DistinctFact, ReachedFact
-from archiver.facts.replica import Address, DestinationFolders
+from archiver.facts.mailbox import DestinationFolders
+from archiver.facts.replica import Address
 from archiver.journal.numbering import RecordedNumbers
 from archiver.journal.recorder import Recorder
 from archiver.mail.counts import counted

@@ -24,7 +24,7 @@ from archiver.destination.port import MailDestination
 from archiver.destination.rights import RightsRules
 from archiver.errors import BackendError, ConfigError
 from archiver.events import Event, Noted
-from archiver.facts.replica import DestinationFolders
+from archiver.facts.mailbox import DestinationFolders
 from archiver.fleet.fingerprint import digest_of_destination
 from archiver.journal.recorder import Recorder
 from archiver.mail.folder_names import printable

@@ -28,8 +28,11 @@ from archiver.destination.pace import Pace
 from archiver.errors import ConfigError, IntegrityError
 from archiver.facts.destination import RestoreFact, RestorePlaceFact
 from archiver.facts.known import KnownFolder
+from archiver.facts.mailbox import DestinationFolders
+from archiver.facts.outgoing import Refused
 from archiver.facts.query import Found
-from archiver.facts.replica import Address, DestinationFolders, MessageKey, Refused, ReplicaFolder, Restored
+from archiver.facts.replica import Address, MessageKey, ReplicaFolder
+from archiver.facts.restored import Restored
 from archiver.journal.recorder import Recorder
 from archiver.login.choose import authenticator_of
 from archiver.login.port import Authenticator

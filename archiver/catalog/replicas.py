@@ -11,28 +11,21 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from archiver.facts.access import Annotations, Granted, Rights
+from archiver.facts.outgoing import Attempt, Intent, LateTwin, Outgoing, Refused, Watch
 from archiver.facts.replica import (
     Address,
-    Attempt,
-    Intent,
     KnownDestination,
-    LateTwin,
     Loss,
     MappedPlace,
     MessageKey,
     Moved,
-    Outgoing,
-    Refused,
     Replica,
     ReplicaCount,
     ReplicaFolder,
     ReplicaTally,
-    Restored,
-    RestorePlace,
-    RestoreTally,
     UnknownMessage,
-    Watch,
 )
+from archiver.facts.restored import Restored, RestorePlace, RestoreTally
 from archiver.mail.model import Digest
 
 

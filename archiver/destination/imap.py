@@ -23,7 +23,7 @@ from archiver.errors import (
     Where,
 )
 from archiver.facts.access import Rights
-from archiver.facts.replica import Appended, AppendMessage, DestinationFolders, FolderStat, SelectedFolder
+from archiver.facts.mailbox import Appended, AppendMessage, DestinationFolders, FolderStat, SelectedFolder
 from archiver.imap.append import AppendStream
 from archiver.imap.capabilities import DESTINATION_CAPABILITIES, ServerFacts, server_facts
 from archiver.imap.fetch_row import is_fetch, parse_fetch

@@ -13,7 +13,7 @@ from archiver.control.limits.port import Meter
 from archiver.destination.rights import RightsChange
 from archiver.errors import FolderRefused
 from archiver.facts.access import Rights
-from archiver.facts.replica import Appended, AppendMessage, DestinationFolders, FolderStat, SelectedFolder
+from archiver.facts.mailbox import Appended, AppendMessage, DestinationFolders, FolderStat, SelectedFolder
 from archiver.imap.capabilities import ServerFacts
 from archiver.mail.content import Spool
 from archiver.mail.model import Attributes, Flags, Labels

@@ -12,7 +12,7 @@ from typing import BinaryIO, TextIO
 from archiver.export.index import add_to, open_index
 from archiver.export.paths import ExportPaths, make_directories
 from archiver.export.writer import ExportedFolder
-from archiver.facts.replica import Outgoing
+from archiver.facts.outgoing import Outgoing
 from archiver.mail.content import HEADER_OCTETS, date_time, header_block, header_value
 from archiver.mail.headers import readable
 from archiver.storage.files import private_file, set_time

@@ -10,7 +10,7 @@ import json
 from typing import TextIO
 
 from archiver.export.writer import ExportedFolder
-from archiver.facts.replica import Outgoing
+from archiver.facts.outgoing import Outgoing
 from archiver.mail.content import internaldate_to_send
 from archiver.mail.model import StoredMessage
 from archiver.storage.files import private_file

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from archiver.events import Noted, Progress
 from archiver.export.writer import ExportedFolder
-from archiver.facts.replica import Outgoing
+from archiver.facts.outgoing import Outgoing
 from archiver.mail.counts import counted
 from archiver.mail.flags import KEYWORD_LETTERS, LETTERS, is_keyword
 from archiver.mail.folder_names import printable

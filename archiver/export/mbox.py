@@ -11,7 +11,7 @@ from archiver.export.index import add_to, open_index
 from archiver.export.mboxrd import quoted, separator
 from archiver.export.paths import ExportPaths, make_directories
 from archiver.export.writer import ExportedFolder
-from archiver.facts.replica import Outgoing
+from archiver.facts.outgoing import Outgoing
 from archiver.mail.content import HEADER_OCTETS, header_block
 from archiver.storage.files import private_file
 

@@ -18,7 +18,7 @@ from archiver.errors import ArchiveNotWritable, ConfigError, IntegrityError
 from archiver.events import Exported, Planned, Working
 from archiver.export.writer import ExportedFolder, ExportWriter
 from archiver.facts.known import KnownEpoch, KnownFolder
-from archiver.facts.replica import Outgoing
+from archiver.facts.outgoing import Outgoing
 from archiver.journal.as_of import places_now
 from archiver.mail.folder_names import matches, printable
 from archiver.mail.model import INBOX, Placement

@@ -8,7 +8,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from archiver.facts.known import KnownEpoch, KnownFolder
-from archiver.facts.replica import Outgoing
+from archiver.facts.outgoing import Outgoing
 from archiver.mail.model import Placement
 from archiver.mail.uidset import UidSet
 

@@ -1,4 +1,4 @@
-"""The values of a replay: what a destination holds from the archive, and what is still to be sent.
+"""What is known about a destination: its folders, our replicas in them, and their numbers for the report.
 
 A *replica folder* is a folder of a destination under one UIDVALIDITY, as an epoch is one of the source; in the
 journal it is a `target`. A *replica* is a message of the archive in such a folder, identified by its UID there.
@@ -6,14 +6,13 @@ journal it is a `target`. A *replica* is a message of the archive in such a fold
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple
 
 from msgspec import Struct
 
-from archiver.errors import BackendError
 from archiver.facts.destination import CopiedFact
-from archiver.mail.model import Attributes, Digest, Flags, FolderStatus, Labels, Listed, Placement, StoredMessage
+from archiver.mail.model import Digest, Flags, FolderStatus, Labels, StoredMessage
 
 MessageKey = tuple[int, int]
 """A message of the archive: its epoch's number and its UID there."""
@@ -25,9 +24,6 @@ def by_epoch(keys: Iterable[MessageKey]) -> dict[int, set[int]]:
     for epoch, uid in keys:
         found.setdefault(epoch, set()).add(uid)
     return found
-
-
-VanishedPolicy = Literal["keep", "mark", "expunge"]
 
 
 class ReplicaFolderState(Struct, frozen=True):
@@ -116,35 +112,6 @@ class UnknownMessage(Struct, frozen=True):
     arrived: int | None
 
 
-class Outgoing(Struct, frozen=True):
-    """A message of the archive that is missing in a replica folder. If the placement has flags of a past moment,
-    `followed` are its present flags, and only later changes are replayed. `restored`: somebody asked for it, so its
-    replica stays when its message vanishes."""
-
-    epoch: int
-    placement: Placement
-    followed: Flags | None = None
-    restored: bool = False
-
-    @property
-    def key(self) -> MessageKey:
-        return self.epoch, self.placement.uid
-
-    @property
-    def message(self) -> StoredMessage:
-        return self.placement.message
-
-    @property
-    def present(self) -> bool:
-        """False for a message that vanished at the source."""
-        return self.placement.present
-
-    @property
-    def comes_back(self) -> bool:
-        """Whether its replica is one that the user asked for, whatever the source has."""
-        return self.restored or not self.present
-
-
 class Replica(Struct, frozen=True):
     """A message in a replica folder, as recorded. `message` is its present state in the archive, in the epoch
     `epoch`. `source_flags` are its flags that were replayed, `flags` those that the destination showed afterwards,
@@ -198,62 +165,10 @@ class Replica(Struct, frozen=True):
         )
 
 
-class Intent(Struct, frozen=True):
-    """A message that was about to be appended and whose outcome is not recorded. Its replica, if there is one, has
-    at least the UID `uidnext`."""
-
-    outgoing: Outgoing
-    uidnext: int
-    at: str
-
-
-class Watch(Struct, frozen=True):
-    """Since when a folder is watched for what a run before that one was sending: `began` on that `clock`."""
-
-    clock: str
-    began: float
-
-
-class Attempt(Struct, frozen=True):
-    """A message that was taken for unsent `times` times and has a replica now. If another one of it comes late,
-    that has at least the UID `uidnext`, one of `sizes`, and, if the destination keeps dates (`dated`), the
-    message's INTERNALDATE. `flags` are those that the replica showed. `at` is when it was last taken for unsent;
-    `silent`: the server did not answer at that time."""
-
-    outgoing: Outgoing
-    uidnext: int
-    times: int
-    sizes: frozenset[int]
-    dated: bool
-    flags: Flags
-    at: str
-    silent: bool
-
-
-class LateTwin(Struct, frozen=True):
-    """A message of ours that came late, next to the replica with the UID `copy`, None if that is gone. `certain`:
-    only we can have stored it."""
-
-    uid: int
-    key: MessageKey
-    copy: int | None
-    flags: Flags
-    certain: bool
-
-
-class Refused(Struct, frozen=True):
-    """A message that a destination refused, for the report and for another try."""
-
-    folder: str
-    target: int
-    key: MessageKey
-    refusal: str
-    reason: str
-    server_reply: str | None
-    date: str | None
-    subject: str | None
-    tries: int
-    accepted: bool
+def gone_words(name: str, copies: int) -> str:
+    """The notice about a folder that the source no longer has."""
+    some = f"{copies:,} of our copies stay" if copies != 1 else "1 of our copies stays"
+    return f"folder {name} is gone from the source; {some}"
 
 
 class ReplicaTally(Struct, frozen=True):
@@ -296,118 +211,3 @@ class Loss(Struct, frozen=True):
     kind: str
     detail: str
     uids: tuple[int, ...]
-
-
-class DestinationFolders(Struct, frozen=True):
-    """What a destination listed, and how it names folders. Paths are without the personal namespace's prefix, which
-    is `prefix` on the wire (`INBOX.` at Courier). `delimiter` is None if names are flat. `said` is what the server
-    says of itself, or the provider that the account file names. `append_limit` is the largest message in octets
-    that it accepts (RFC 7889), None if it does not report one."""
-
-    listed: Sequence[Listed]
-    prefix: bytes = b""
-    delimiter: str | None = "/"
-    said: str = ""
-    append_limit: int | None = None
-
-
-class SelectedFolder(Struct, frozen=True):
-    """A destination's folder after SELECT or EXAMINE. `permanent` are the flags that it keeps, None if it does not
-    report them; `any_keyword`: it accepts new keywords, too."""
-
-    uidvalidity: int
-    uidnext: int
-    messages: int
-    permanent: Flags | None = None
-    any_keyword: bool = True
-
-    def kept(self, flags: Flags) -> Flags:
-        """Those of `flags` that the folder keeps (PERMANENTFLAGS, RFC 3501 section 7.1)."""
-        if self.permanent is None:
-            return flags
-        known = {flag.lower() for flag in self.permanent}
-        return frozenset(
-            flag for flag in flags if flag.lower() in known or (self.any_keyword and not flag.startswith("\\"))
-        )
-
-
-class FolderStat(Struct, frozen=True):
-    """A destination's folder, how many messages it has, and the attributes that it shows for those that were
-    requested."""
-
-    uidvalidity: int
-    messages: int
-    seen: Sequence[Attributes]
-
-
-class AppendMessage(Struct, frozen=True):
-    """A message as it is sent. `internaldate` is the 26 characters of RFC 3501's date-time; each call of `octets`
-    returns them from the start, in pieces that add up to `size`. `is_binary`: there are NULs among
-    them, and a literal8 brings them as they are; `has_8bit_header`: octets beyond ASCII are in its header."""
-
-    flags: Flags
-    internaldate: str
-    size: int
-    octets: Callable[[], Iterable[bytes]]
-    is_binary: bool = False
-    has_8bit_header: bool = False
-
-
-class Appended(Struct, frozen=True):
-    """The answer to one command with `count` messages: all were accepted, or none. `uids` is (uidvalidity, uids)
-    from APPENDUID, unchecked, None if there was none. `reply` is the server's text, and `error` what a refusal
-    means if it is about more than the message."""
-
-    count: int
-    uids: tuple[int, tuple[int, ...]] | None
-    reply: bytes
-    error: BackendError | None = None
-
-    @property
-    def ok(self) -> bool:
-        return self.error is None
-
-
-def gone_words(name: str, copies: int) -> str:
-    """The notice about a folder that the source no longer has."""
-    some = f"{copies:,} of our copies stay" if copies != 1 else "1 of our copies stays"
-    return f"folder {name} is gone from the source; {some}"
-
-
-class Restored(Struct, frozen=True):
-    """What became of a message that was restored to a place: the folder `raw` there has it as `uid`, or had it
-    until its user removed it. `lost` are flags that the folder does not keep; `dated`: it has its date. `repaired`
-    names what was altered before it was sent, and `likeness` is as in `CopiedFact`."""
-
-    place: int
-    raw: bytes
-    uid: int
-    removed: bool
-    lost: Flags
-    dated: bool
-    at: str
-    repaired: tuple[str, ...] = ()
-    likeness: str | None = None
-
-
-class RestorePlace(Struct, frozen=True):
-    """A place to which messages were restored, by its number: a mailbox, and a folder there (None: the folders that
-    they were in)."""
-
-    number: int
-    address: Address
-    into: str | None
-
-
-class RestoreTally(Struct, frozen=True):
-    """What was restored to a place, last `at` that time and by that user: of the `asked` messages, so many are
-    there as far as known, were removed there since, were refused, or are still `waiting`."""
-
-    place: RestorePlace
-    asked: int
-    restored: int
-    removed: int
-    refused: int
-    waiting: int
-    at: str
-    by: str

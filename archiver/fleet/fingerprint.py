@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import astuple
 
-from archiver.facts.replica import DestinationFolders
+from archiver.facts.mailbox import DestinationFolders
 from archiver.mail.model import Folder, Listed
 
 _FORM = 1

@@ -17,7 +17,7 @@ from typing import NoReturn
 from msgspec import Struct, field
 
 from archiver.errors import BackendError, ConnectionLost, IntegrityError
-from archiver.facts.replica import Appended, AppendMessage
+from archiver.facts.mailbox import Appended, AppendMessage
 from archiver.imap.fetch_row import is_fetch, leading_attribute_rows, parse_fetch
 from archiver.imap.folder import ATTRIBUTES
 from archiver.imap.listing import Abilities

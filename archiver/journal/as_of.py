@@ -24,7 +24,8 @@ from archiver.facts.archive import (
     StoredFact,
     VanishedFact,
 )
-from archiver.facts.replica import MessageKey, Outgoing
+from archiver.facts.outgoing import Outgoing
+from archiver.facts.replica import MessageKey
 from archiver.journal.port import Journal
 from archiver.journal.rebuild import forged_facts_as_damage
 from archiver.mail.model import Digest, Placement

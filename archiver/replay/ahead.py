@@ -30,7 +30,7 @@ from archiver.errors import (
 )
 from archiver.events import Event, Noted
 from archiver.facts.known import KnownFolder
-from archiver.facts.replica import DestinationFolders
+from archiver.facts.mailbox import DestinationFolders
 from archiver.mail.model import Listed
 from archiver.replay.connection import DestinationConnection
 from archiver.replay.contents import HANDFUL

@@ -12,7 +12,8 @@ from archiver.destination.folder_map.names import VIEWS
 from archiver.destination.folder_map.not_ours import below, not_ours
 from archiver.destination.port import DestinationReader
 from archiver.errors import ConfigError, FolderNotFound, PermissionDenied
-from archiver.facts.replica import Address, DestinationFolders, UnknownMessage
+from archiver.facts.mailbox import DestinationFolders
+from archiver.facts.replica import Address, UnknownMessage
 from archiver.mail.content import internaldate_seconds, message_id
 
 #: A mailbox with up to this many messages may be a new one: providers send welcome messages.

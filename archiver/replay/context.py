@@ -18,7 +18,9 @@ from archiver.destination.port import MailDestination
 from archiver.destination.rights import RightsRules
 from archiver.errors import IntegrityError
 from archiver.facts.known import RETRY_RUNS, KnownFolder
-from archiver.facts.replica import MessageKey, Refused, Replica, ReplicaFolder, SelectedFolder, VanishedPolicy
+from archiver.facts.mailbox import SelectedFolder
+from archiver.facts.outgoing import Refused
+from archiver.facts.replica import MessageKey, Replica, ReplicaFolder
 from archiver.journal.recorder import Recorder
 from archiver.mail.fingerprint import MessageFingerprint
 from archiver.mail.model import Attributes, FolderStatus
@@ -30,6 +32,7 @@ ARRIVAL_SECONDS = 5.0
 #: How many messages in a row may be refused because the connection broke at them.
 MOST_BLAMED = 10
 
+VanishedPolicy = Literal["keep", "mark", "expunge"]
 RefusalRetry = Literal["due", "all", "accept"]
 
 

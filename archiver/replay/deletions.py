@@ -11,7 +11,8 @@ from archiver.events import Noted
 from archiver.facts.archive import Fact
 from archiver.facts.destination import MarkedFact, RemovedFact
 from archiver.facts.known import KnownFolder
-from archiver.facts.replica import LateTwin, Replica, gone_words
+from archiver.facts.outgoing import LateTwin
+from archiver.facts.replica import Replica, gone_words
 from archiver.mail.counts import counted
 from archiver.mail.folder_names import printable
 from archiver.replay.connection import DestinationConnection

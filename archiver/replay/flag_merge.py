@@ -8,7 +8,8 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from archiver.facts.replica import Replica, SelectedFolder
+from archiver.facts.mailbox import SelectedFolder
+from archiver.facts.replica import Replica
 from archiver.mail.flags import respelled, sendable
 from archiver.mail.model import Flags, Labels
 

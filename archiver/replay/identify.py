@@ -14,7 +14,8 @@ from msgspec import Struct
 from archiver.catalog.port import Catalog
 from archiver.destination.port import DestinationReader
 from archiver.errors import ConfigError, FolderNotFound, PermissionDenied
-from archiver.facts.replica import Address, DestinationFolders, KnownDestination, ReplicaFolder
+from archiver.facts.mailbox import DestinationFolders
+from archiver.facts.replica import Address, KnownDestination, ReplicaFolder
 from archiver.mail.counts import counted
 from archiver.mail.folder_names import decode_name, printable
 from archiver.mail.model import Listed

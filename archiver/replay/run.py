@@ -26,7 +26,7 @@ from archiver.errors import (
 from archiver.events import Noted, Planned
 from archiver.facts.destination import AcceptedFact
 from archiver.facts.known import KnownFolder
-from archiver.facts.replica import DestinationFolders
+from archiver.facts.mailbox import DestinationFolders
 from archiver.mail.folder_names import printable
 from archiver.mail.model import INBOX
 from archiver.replay.compare.unchanged import changes_since, is_unchanged

@@ -27,7 +27,9 @@ from archiver.facts.destination import (
     TargetFact,
     TargetStateFact,
 )
-from archiver.facts.replica import MessageKey, Outgoing, Replica, ReplicaFolder, SelectedFolder
+from archiver.facts.mailbox import SelectedFolder
+from archiver.facts.outgoing import Outgoing
+from archiver.facts.replica import MessageKey, Replica, ReplicaFolder
 from archiver.mail.content import internaldate_seconds, same_moment
 from archiver.mail.counts import counted
 from archiver.mail.uidset import UidSet

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from archiver.facts.known import Quarantined
-from archiver.facts.replica import Loss, Refused, ReplicaTally
+from archiver.facts.outgoing import Refused
+from archiver.facts.replica import Loss, ReplicaTally
 from archiver.mail.counts import counted
 from archiver.mail.folder_names import printable
 from archiver.mail.refusal import REFUSALS, advice

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from archiver.errors import Incomplete
 from archiver.facts.known import Quarantined, Tally
-from archiver.facts.replica import RestoreTally
+from archiver.facts.restored import RestoreTally
 from archiver.fleet.model import Account
 from archiver.mail.counts import counted
 from archiver.mail.folder_names import printable

@@ -9,7 +9,8 @@ from msgspec import Struct, to_builtins
 from msgspec.structs import replace
 
 from archiver.account.archive import Archive
-from archiver.facts.replica import Refused, ReplicaTally
+from archiver.facts.outgoing import Refused
+from archiver.facts.replica import ReplicaTally
 from archiver.mail.folder_names import decode_name, printable
 from archiver.report.document import AtDestination, Failure, Notice, Party
 from archiver.report.failures import missing_failures, pending_failures, refusal_failures, twin_failures

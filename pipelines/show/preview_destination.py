@@ -22,7 +22,7 @@ from archiver.destination.folder_map.not_ours import NotOurs, OurCopies, not_our
 from archiver.destination.folder_map.replayed import is_replayed, require_all_mail
 from archiver.errors import ArchiverError, ConfigError
 from archiver.facts.known import KnownFolder
-from archiver.facts.replica import DestinationFolders
+from archiver.facts.mailbox import DestinationFolders
 from archiver.imap.capabilities import ServerFacts
 from archiver.mail.folder_names import printable
 from archiver.mail.model import Folder, Listed

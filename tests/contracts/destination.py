@@ -22,7 +22,7 @@ from archiver.errors import (
     FolderRefused,
     PermissionDenied,
 )
-from archiver.facts.replica import Appended, AppendMessage, SelectedFolder
+from archiver.facts.mailbox import Appended, AppendMessage, SelectedFolder
 from archiver.mail.content import internaldate_seconds
 from archiver.mail.model import Fetched, Flags
 from tests.servers.faultproxy import FaultProxy

@@ -12,7 +12,8 @@ from archiver.catalog.port import Catalog
 from archiver.catalog.replicas import PendingMessages
 from archiver.facts.archive import VanishedFact
 from archiver.facts.destination import IntentFact, RemovedFact, TargetFact, UnsentFact
-from archiver.facts.replica import Intent, MessageKey, Outgoing, Refused, Watch
+from archiver.facts.outgoing import Intent, Outgoing, Refused, Watch
+from archiver.facts.replica import MessageKey
 from tests.contracts.catalog import AT, LATER, apply, stored
 from tests.contracts.replicas import ACCOUNT, NONE, SECOND_EPOCH, about, copied, keys, outgoing, refused
 from tests.stored_messages import altered

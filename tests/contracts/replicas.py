@@ -37,15 +37,13 @@ from archiver.facts.destination import (
     TwinFact,
     UnsentFact,
 )
+from archiver.facts.outgoing import Attempt, LateTwin, Outgoing
 from archiver.facts.replica import (
     Address,
-    Attempt,
     KnownDestination,
-    LateTwin,
     Loss,
     MessageKey,
     Moved,
-    Outgoing,
     Replica,
     ReplicaCount,
     ReplicaFolder,

@@ -17,7 +17,8 @@ from archiver.facts.destination import (
     RestorePlaceFact,
     TargetFact,
 )
-from archiver.facts.replica import Address, ReplicaFolder, Restored, RestorePlace, RestoreTally
+from archiver.facts.replica import Address, ReplicaFolder
+from archiver.facts.restored import Restored, RestorePlace, RestoreTally
 from tests.contracts.catalog import AT, LATER, WORK, apply, digest_of, stored
 from tests.contracts.replicas import ACCOUNT, HERE, NONE, copied
 

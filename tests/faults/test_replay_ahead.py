@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from archiver.account import replay as wiring
-from archiver.facts.replica import DestinationFolders
+from archiver.facts.mailbox import DestinationFolders
 from archiver.mail.model import Folder, FolderStatus, Listed
 from archiver.replay.ahead import ReplayAhead, may_begin
 from archiver.replay.context import ReplayJob

@@ -29,7 +29,7 @@ from archiver.errors import (
     ServerUnavailable,
     Throttled,
 )
-from archiver.facts.replica import Appended
+from archiver.facts.mailbox import Appended
 from archiver.imap.append import LARGE_OCTETS
 from archiver.mail.content import Spool
 from archiver.mail.refusal import classify

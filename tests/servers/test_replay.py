@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from archiver.destination.imap import ImapDestination
-from archiver.facts.replica import Appended
+from archiver.facts.mailbox import Appended
 from tests.accounts import RunResult, mail, mails, run
 from tests.faults.replays import Message, mailbox, migration
 from tests.servers.corpora import CorpusMessage

@@ -14,7 +14,7 @@ from msgspec import Struct
 from archiver.destination.folder_map.choices import Choice, Chooser, MapRules, source_path
 from archiver.destination.folder_map.names import ALL, VIEWS, DestinationNames, Levels
 from archiver.destination.folder_map.special_use import folded
-from archiver.facts.replica import DestinationFolders
+from archiver.facts.mailbox import DestinationFolders
 from archiver.mail.folder_names import canonical_raw, encode_name
 from archiver.mail.model import INBOX, Folder
 

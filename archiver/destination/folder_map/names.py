@@ -22,7 +22,7 @@ from archiver.destination.folder_map.escapes import (
     unescape_level,
 )
 from archiver.destination.folder_map.special_use import NAMES, special_name
-from archiver.facts.replica import DestinationFolders
+from archiver.facts.mailbox import DestinationFolders
 from archiver.mail.folder_names import NameRules, encode_name, folder_path
 from archiver.mail.model import INBOX, Folder
 

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from archiver.destination.folder_map.escapes import BETWEEN
 from archiver.destination.folder_map.names import VIEWS, DestinationNames
-from archiver.facts.replica import DestinationFolders
+from archiver.facts.mailbox import DestinationFolders
 from archiver.mail.model import Folder, FolderStatus
 
 #: Folders whose mail is not in All Mail.

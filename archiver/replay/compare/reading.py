@@ -17,7 +17,8 @@ from archiver.destination.port import DestinationReader
 from archiver.errors import FolderNotFound
 from archiver.events import Planned, Verified, Working
 from archiver.facts.known import KnownFolder
-from archiver.facts.replica import FolderStat, Replica, ReplicaCount, ReplicaFolder
+from archiver.facts.mailbox import FolderStat
+from archiver.facts.replica import Replica, ReplicaCount, ReplicaFolder
 from archiver.mail.fingerprint import Likeness, compare, fingerprint_of, is_beginning
 from archiver.mail.folder_names import printable
 from archiver.mail.model import Attributes, Fetched

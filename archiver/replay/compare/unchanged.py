@@ -6,7 +6,8 @@ read before the copies: a change that came while they were compared shows the ne
 
 from __future__ import annotations
 
-from archiver.facts.replica import FolderStat, ReplicaFolder
+from archiver.facts.mailbox import FolderStat
+from archiver.facts.replica import ReplicaFolder
 from archiver.mail.model import FolderStatus
 
 

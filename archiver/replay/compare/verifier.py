@@ -23,7 +23,8 @@ from archiver.facts.access import Rights
 from archiver.facts.archive import Fact
 from archiver.facts.destination import ComparedFact
 from archiver.facts.known import KnownFolder
-from archiver.facts.replica import DestinationFolders, ReplicaCount, ReplicaFolder
+from archiver.facts.mailbox import DestinationFolders
+from archiver.facts.replica import ReplicaCount, ReplicaFolder
 from archiver.journal.recorder import Recorder
 from archiver.mail.counts import counted
 from archiver.mail.folder_names import printable

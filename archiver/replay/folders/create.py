@@ -15,7 +15,8 @@ from archiver.facts.access import GrantedFact
 from archiver.facts.archive import Fact
 from archiver.facts.destination import MappedFact
 from archiver.facts.known import KnownFolder
-from archiver.facts.replica import DestinationFolders, MappedPlace
+from archiver.facts.mailbox import DestinationFolders
+from archiver.facts.replica import MappedPlace
 from archiver.mail.folder_names import printable
 from archiver.mail.model import Folder
 from archiver.replay.connection import DestinationConnection

@@ -15,7 +15,8 @@ from archiver.errors import FolderNotFound
 from archiver.events import Noted
 from archiver.facts.archive import Fact
 from archiver.facts.destination import RemovedFact, TargetStateFact
-from archiver.facts.replica import DestinationFolders, ReplicaFolder
+from archiver.facts.mailbox import DestinationFolders
+from archiver.facts.replica import ReplicaFolder
 from archiver.mail.folder_names import decode_name, printable
 from archiver.replay.connection import DestinationConnection
 from archiver.replay.context import ReplayContext

@@ -19,7 +19,8 @@ from archiver.errors import ArchiverError, FolderNotFound, FolderRefused, Permis
 from archiver.events import Noted
 from archiver.facts.destination import RenamedFact, RenamingFact
 from archiver.facts.known import KnownFolder
-from archiver.facts.replica import DestinationFolders, Moved, ReplicaFolder
+from archiver.facts.mailbox import DestinationFolders
+from archiver.facts.replica import Moved, ReplicaFolder
 from archiver.mail.folder_names import decode_name, folder_path, printable
 from archiver.mail.model import INBOX, Folder, Listed
 from archiver.mail.uidset import UidSet

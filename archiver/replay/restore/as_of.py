@@ -16,7 +16,8 @@ from msgspec.structs import replace
 from archiver.catalog.places import places_of
 from archiver.catalog.port import Catalog
 from archiver.catalog.replicas import PendingMessages
-from archiver.facts.replica import Intent, MessageKey, Outgoing, Refused, Replica, Watch
+from archiver.facts.outgoing import Intent, Outgoing, Refused, Watch
+from archiver.facts.replica import MessageKey, Replica
 from archiver.mail.model import Digest
 
 _BATCH = 500

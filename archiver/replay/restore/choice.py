@@ -13,8 +13,10 @@ from typing import Literal
 from msgspec import Struct
 
 from archiver.facts.known import KnownFolder
+from archiver.facts.outgoing import Outgoing
 from archiver.facts.query import Found
-from archiver.facts.replica import MessageKey, Outgoing, Restored
+from archiver.facts.replica import MessageKey
+from archiver.facts.restored import Restored
 from archiver.mail.model import Digest, Flags
 
 Standing = Literal["wanted", "there", "restored", "removed"]

@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from msgspec.structs import replace
 
 from archiver.catalog.replicas import PendingMessages, Restores
-from archiver.facts.replica import Intent, MessageKey, Outgoing, Refused, Replica, Watch
+from archiver.facts.outgoing import Intent, Outgoing, Refused, Watch
+from archiver.facts.replica import MessageKey, Replica
 
 
 class ChosenPending:

@@ -16,7 +16,8 @@ from archiver.events import Planned
 from archiver.facts.archive import Fact
 from archiver.facts.destination import MappedFact, RemovedFact, TargetStateFact
 from archiver.facts.known import KnownFolder
-from archiver.facts.replica import DestinationFolders, ReplicaFolder
+from archiver.facts.mailbox import DestinationFolders
+from archiver.facts.replica import ReplicaFolder
 from archiver.mail.folder_names import canonical_raw, decode_name, printable
 from archiver.mail.model import INBOX
 from archiver.replay.connection import DestinationConnection

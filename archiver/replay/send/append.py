@@ -17,7 +17,9 @@ from archiver.destination.port import Appender, Closing
 from archiver.errors import ConnectionLost, IntegrityError, Interrupted, PermanentError, TemporaryError
 from archiver.facts.archive import Fact
 from archiver.facts.destination import IntentFact, UnsentFact
-from archiver.facts.replica import Appended, MessageKey, Outgoing
+from archiver.facts.mailbox import Appended
+from archiver.facts.outgoing import Outgoing
+from archiver.facts.replica import MessageKey
 from archiver.replay.context import MOST_BLAMED, InFlight, JobFolder, ReplayContext
 from archiver.replay.send.copies import Answered, Copies
 from archiver.replay.send.prepare import (

@@ -10,7 +10,8 @@ from archiver.destination.port import Appender
 from archiver.events import Sent
 from archiver.facts.archive import Fact
 from archiver.facts.destination import CopiedFact, IntentFact
-from archiver.facts.replica import Appended, MessageKey
+from archiver.facts.mailbox import Appended
+from archiver.facts.replica import MessageKey
 from archiver.mail.flags import respelled
 from archiver.mail.model import Attributes
 from archiver.replay.context import ARRIVAL_SECONDS, JobFolder, ReplayContext

@@ -12,7 +12,8 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from archiver.errors import IntegrityError
-from archiver.facts.replica import MessageKey, Outgoing, Replica
+from archiver.facts.outgoing import Outgoing
+from archiver.facts.replica import MessageKey, Replica
 from archiver.mail.content import internaldate_seconds, message_id, same_moment
 from archiver.mail.fingerprint import (
     FingerprintBuilder,

@@ -6,7 +6,8 @@ from archiver.destination.port import FolderOpener, MailDestination
 from archiver.errors import FolderChanged, FolderNotFound, FolderRefused, IntegrityError, Where
 from archiver.events import Noted
 from archiver.facts.destination import RefusedFact, UnsentFact
-from archiver.facts.replica import Outgoing, SelectedFolder
+from archiver.facts.mailbox import SelectedFolder
+from archiver.facts.outgoing import Outgoing
 from archiver.mail.content import HEADER_OCTETS, header_value
 from archiver.mail.folder_names import printable
 from archiver.mail.headers import readable

@@ -16,7 +16,9 @@ from msgspec.structs import replace
 from archiver.control.limits.limiter import Limiter
 from archiver.destination.pace import Pace
 from archiver.errors import IntegrityError
-from archiver.facts.replica import AppendMessage, MessageKey, Outgoing, SelectedFolder
+from archiver.facts.mailbox import AppendMessage, SelectedFolder
+from archiver.facts.outgoing import Outgoing
+from archiver.facts.replica import MessageKey
 from archiver.mail.content import date_time, header_block, internaldate_seconds, internaldate_to_send, same_moment
 from archiver.mail.flags import sendable
 from archiver.mail.model import Digest, Flags, Placement

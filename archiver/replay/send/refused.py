@@ -7,7 +7,8 @@ from msgspec import Struct
 from archiver.destination.port import FolderOpener
 from archiver.errors import BackendError, FolderNotFound, OverQuota, PermissionDenied, TemporaryError, Throttled
 from archiver.facts.destination import RefusedFact
-from archiver.facts.replica import Appended, Outgoing
+from archiver.facts.mailbox import Appended
+from archiver.facts.outgoing import Outgoing
 from archiver.mail.refusal import Features, Refusal, classify, describe, features_of, suspect
 from archiver.mail.rewrite import repairs_for
 from archiver.replay.context import JobFolder, ReplayContext

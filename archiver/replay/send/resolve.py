@@ -18,7 +18,9 @@ from archiver.errors import ConnectionLost, TemporaryError, Unanswered
 from archiver.events import Noted
 from archiver.facts.archive import Fact
 from archiver.facts.destination import CopiedFact, IntentFact, RefusedFact, UnsentFact
-from archiver.facts.replica import Intent, MessageKey, Outgoing, SelectedFolder, Watch
+from archiver.facts.mailbox import SelectedFolder
+from archiver.facts.outgoing import Intent, Outgoing, Watch
+from archiver.facts.replica import MessageKey
 from archiver.mail.content import internaldate_seconds, same_moment
 from archiver.mail.flags import respelled
 from archiver.mail.model import Flags

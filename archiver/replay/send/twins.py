@@ -19,7 +19,8 @@ from archiver.errors import ArchiverError
 from archiver.events import Noted
 from archiver.facts.archive import Fact
 from archiver.facts.destination import RemovedFact, SettledFact, TwinFact
-from archiver.facts.replica import Attempt, LateTwin, MessageKey
+from archiver.facts.outgoing import Attempt, LateTwin
+from archiver.facts.replica import MessageKey
 from archiver.mail.content import internaldate_seconds, same_moment
 from archiver.mail.model import Attributes
 from archiver.replay.context import JobFolder, ReplayContext, ReplayJob

@@ -12,7 +12,7 @@ from archiver.account.sharing import Sharing, mailbox, sharing_among
 from archiver.config.load import Settings, load_account
 from archiver.destination.folder_map.not_ours import NotOurs, not_ours
 from archiver.errors import ConfigError
-from archiver.facts.replica import DestinationFolders
+from archiver.facts.mailbox import DestinationFolders
 from archiver.mail.folder_names import encode_name, folder_path
 from archiver.mail.model import Folder, FolderStatus, Listed
 

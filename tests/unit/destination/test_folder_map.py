@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archiver.destination.folder_map.mapping import FolderMap, MapRules, map_folders
-from archiver.facts.replica import DestinationFolders
+from archiver.facts.mailbox import DestinationFolders
 from archiver.mail.folder_names import canonical_raw, encode_name, folder_path
 from archiver.mail.model import Folder, Listed
 

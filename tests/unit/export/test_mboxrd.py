@@ -16,7 +16,7 @@ from archiver.export.mbox import MboxWriter
 from archiver.export.mboxrd import quoted, separator
 from archiver.export.writer import ExportedFolder
 from archiver.facts.known import KnownEpoch, KnownFolder
-from archiver.facts.replica import Outgoing
+from archiver.facts.outgoing import Outgoing
 from archiver.mail.content import body_of
 from archiver.mail.model import Folder, Placement, StoredMessage
 from tests.exported import read_mbox

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from archiver.catalog.sqlite.catalog import SqlCatalog
 from archiver.errors import ConfigError, IntegrityError
 from archiver.facts.archive import ArchiveFact, EpochFact, Fact, FlagsFact, FolderFact, VanishedFact
-from archiver.facts.replica import Outgoing
+from archiver.facts.outgoing import Outgoing
 from archiver.journal.as_of import places_now, replay_past
 from archiver.journal.files import FileJournal
 from archiver.mail.model import Digest

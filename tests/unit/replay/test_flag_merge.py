@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from archiver.facts.replica import Replica, SelectedFolder
+from archiver.facts.mailbox import SelectedFolder
+from archiver.facts.replica import Replica
 from archiver.mail.model import Digest, Flags, StoredMessage
 from archiver.replay.flag_merge import (
     DELETED,

@@ -13,7 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from archiver.errors import IntegrityError
-from archiver.facts.replica import Outgoing
+from archiver.facts.outgoing import Outgoing
 from archiver.mail.content import body_of, internaldate_seconds, message_id
 from archiver.mail.fingerprint import fingerprint_of
 from archiver.mail.model import Attributes, Body, Fetched, Placement, StoredMessage, Undelivered

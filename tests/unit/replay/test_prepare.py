@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from archiver.errors import IntegrityError
-from archiver.facts.replica import MessageKey, Outgoing, SelectedFolder
+from archiver.facts.mailbox import SelectedFolder
+from archiver.facts.outgoing import Outgoing
+from archiver.facts.replica import MessageKey
 from archiver.mail.content import body_of, date_time, internaldate_seconds, internaldate_to_send, same_moment
 from archiver.mail.model import Digest, Flags, Placement, StoredMessage
 from archiver.mail.rewrite import REPAIRS

@@ -6,7 +6,7 @@ import pytest
 
 from archiver.facts.known import KnownFolder
 from archiver.facts.query import Found
-from archiver.facts.replica import Restored
+from archiver.facts.restored import Restored
 from archiver.mail.model import Folder
 from archiver.replay.restore.choice import Candidate, Standing, Wishes, choose, distinct
 from tests.contracts.catalog import AT, placement

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from archiver.facts.replica import FolderStat, ReplicaFolder
+from archiver.facts.mailbox import FolderStat
+from archiver.facts.replica import ReplicaFolder
 from archiver.mail.model import Attributes, FolderStatus
 from archiver.replay.compare.unchanged import all_are_there, changes_since, is_unchanged
 

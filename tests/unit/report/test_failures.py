@@ -8,7 +8,8 @@ import pytest
 from msgspec.structs import replace
 
 from archiver.facts.known import Quarantined
-from archiver.facts.replica import Refused, ReplicaTally
+from archiver.facts.outgoing import Refused
+from archiver.facts.replica import ReplicaTally
 from archiver.mail.refusal import REFUSALS, Refusal, advice
 from archiver.report.document import Failure
 from archiver.report.failures import pending_failures, quarantine_failures, refusal_failures, unreached_failures

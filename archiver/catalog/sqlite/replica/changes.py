@@ -22,7 +22,8 @@ from archiver.catalog.sqlite.replica.queries import (
     replicas,
 )
 from archiver.catalog.sqlite.replica.twins import attempts, twins
-from archiver.facts.replica import Attempt, LateTwin, Outgoing, Replica
+from archiver.facts.outgoing import Attempt, LateTwin, Outgoing
+from archiver.facts.replica import Replica
 
 _NEXT = "copy.target = :target AND copy.target_uid > :after AND copy.removed_at IS NULL"
 # NOTE: not in a folder that the source no longer has: our marks there are intended.

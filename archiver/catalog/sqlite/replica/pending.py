@@ -17,7 +17,8 @@ from archiver.catalog.sqlite.replica.queries import (
     refused_of,
     replicas,
 )
-from archiver.facts.replica import Intent, MessageKey, Outgoing, Refused, Replica, Watch
+from archiver.facts.outgoing import Intent, Outgoing, Refused, Watch
+from archiver.facts.replica import MessageKey, Replica
 
 _COUNT = "SELECT count(*), coalesce(sum(message.size), 0) FROM"
 _EPOCHS = f"SELECT number FROM epoch WHERE folder IN {any_of('folders')} AND number >= :first ORDER BY number"

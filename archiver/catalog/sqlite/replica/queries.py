@@ -20,7 +20,8 @@ from archiver.catalog.sqlite.reading import (
     placement,
     stored_message,
 )
-from archiver.facts.replica import Outgoing, Refused, Replica, ReplicaFolder, ReplicaFolderState
+from archiver.facts.outgoing import Outgoing, Refused
+from archiver.facts.replica import Replica, ReplicaFolder, ReplicaFolderState
 from archiver.mail.model import FolderStatus
 
 IS_WANTED = f"({IS_PRESENT} OR copy.how = 'restored')"

@@ -8,15 +8,8 @@ from typing import Any
 from archiver.catalog.sqlite.database import Database
 from archiver.catalog.sqlite.reading import FlagSets, any_of, json_list
 from archiver.catalog.sqlite.replica.queries import REPLICA_FOLDER, folder_of
-from archiver.facts.replica import (
-    Address,
-    MessageKey,
-    ReplicaFolder,
-    Restored,
-    RestorePlace,
-    RestoreTally,
-    by_epoch,
-)
+from archiver.facts.replica import Address, MessageKey, ReplicaFolder, by_epoch
+from archiver.facts.restored import Restored, RestorePlace, RestoreTally
 from archiver.mail.model import Digest
 
 _PLACES = """

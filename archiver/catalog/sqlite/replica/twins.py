@@ -9,7 +9,8 @@ from typing import Any
 
 from archiver.catalog.sqlite.reading import MESSAGES, PLACE, FlagSets, folder_name, placement
 from archiver.catalog.sqlite.replica.queries import GOES_THERE
-from archiver.facts.replica import Attempt, LateTwin, Loss, Outgoing
+from archiver.facts.outgoing import Attempt, LateTwin, Outgoing
+from archiver.facts.replica import Loss
 from archiver.mail.uidset import format_uid_set
 
 _LINE = 10_000_000
