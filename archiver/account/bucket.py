@@ -19,7 +19,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from archiver.account.store import HeldLease, OpenStore
+from archiver.account.store import Ends, HeldLease, OpenStore
 from archiver.config.secrets import resolve
 from archiver.config.settings import Settings
 from archiver.config.tables.s3 import S3Settings
@@ -36,7 +36,7 @@ from archiver.storage.bucket.port import Bucket
 from archiver.storage.bucket.prefetch import SMALL_OCTETS
 from archiver.storage.bucket.probe import KeepingBucket, prepared
 from archiver.storage.run_lock import lock_place
-from archiver.storage.s3.open import open_bucket
+from archiver.storage.s3.open import look_into, open_bucket
 
 _KEY_OCTETS = 32
 
@@ -68,6 +68,18 @@ class InBucket(Struct, frozen=True):
     @property
     def _path(self) -> Path:
         return self.settings.archive.path
+
+    def shown(self, ends: Ends | None) -> object | None:
+        """Two lists of a few keys. The last segment is still the same object, and none came after it: so nobody has
+        recorded anything, and no older state of the bucket was restored. No lease was taken since: so nobody works
+        on it."""
+        if ends is None:
+            return None
+        bucket = look_into(self.s3, self.settings.account)
+        last = BucketJournal(bucket).last(ends.segment)
+        if last is None or leases.is_taken_since(bucket, ends.lease):
+            return None
+        return (bucket.place(), ends, last.size, last.modified, last.etag)
 
     def is_emptied(self, directory: str) -> bool:
         return False  # where octets lie says nothing of folders

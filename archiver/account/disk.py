@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from archiver.account.store import HeldLease, OpenStore
+from archiver.account.store import Ends, HeldLease, OpenStore
 from archiver.errors import ArchiverError
 from archiver.journal.files import FileJournal
 from archiver.mail.folder_names import DirectoryNames
-from archiver.storage.files import Durability
+from archiver.storage.files import Durability, shown_by
 from archiver.storage.maildir.format import PRESENT
 from archiver.storage.maildir.lookup import has_files
 from archiver.storage.maildir.names import directory_names, require_fit
@@ -44,6 +44,15 @@ class OnDisk(Struct, frozen=True):
     @property
     def own_directory(self) -> Path:
         return self.path / "journal"
+
+    def shown(self, ends: Ends | None) -> object:
+        """NOTE: the journal's directory, to which every change comes first; and the directories of the store and of
+        its INBOX, which may be missing while there are no messages."""
+        journal, store = os.stat(self.own_directory), self.path / PRESENT
+        return (
+            (journal.st_dev, journal.st_ino, journal.st_mtime_ns),
+            [shown_by(each) for each in (store, store / "cur")],
+        )
 
     def is_emptied(self, directory: str) -> bool:
         return not has_files(self.path / PRESENT / directory)

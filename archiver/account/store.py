@@ -61,6 +61,14 @@ class HeldLease(Struct, frozen=True):
     lease: Lease | None
 
 
+class Ends(Struct, frozen=True, array_like=True):
+    """Where an archive on another machine ends: the numbers of the journal's last segment, and of the last lease, 0
+    if none is taken there."""
+
+    segment: int
+    lease: int
+
+
 class BucketPlace(Protocol):
     """An account's place in a bucket, for a look at it."""
 
@@ -100,6 +108,15 @@ class Medium(Protocol):
     @property
     def own_directory(self) -> Path:
         """A local directory that exists as soon as an archive was begun."""
+
+    def shown(self, ends: Ends | None) -> object | None:
+        """What a glance at the store and its journal shows, a value for JSON: another one as soon as anybody has
+        recorded anything, or has put another archive there. `ends`: where it ended when it was read, if it is
+        remote; None: it may be anywhere. None: it has gone on since, or somebody works on it.
+
+        Raises:
+            OSError, ArchiverError: nobody can look at it.
+        """
 
     def is_emptied(self, directory: str) -> bool:
         """Whether no message is where those of a folder with this directory lie, as far as a glance shows it."""

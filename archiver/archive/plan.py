@@ -51,12 +51,13 @@ def plan_run(
     whole: Sequence[str] = (),
     search: str | None,
     waiting: Collection[int],
+    by_age: bool = False,
 ) -> Plan:
     """Sort the listed folders into those to visit, those unchanged, and those left out, each with its reason.
 
     `include`, `exclude` and `whole` are globs over decoded paths with "/" between levels; `exclude` wins. Folders
     that match `whole` count as complete, whatever number of messages they show. `waiting` are the epochs with
-    quarantined messages that are due for another try.
+    quarantined messages that are due for another try. `by_age`: `search` is about dates alone.
     """
     visit: list[tuple[Listed, str]] = []
     unchanged: list[Listed] = []
@@ -68,7 +69,7 @@ def plan_run(
             continue
         folder = known.get(each.folder.raw)
         epoch = epochs.get(folder.number) if folder else None
-        reason = visit_reason(each.status, epoch, search=search, waiting=waiting)
+        reason = visit_reason(each.status, epoch, search=search, waiting=waiting, by_age=by_age)
         if reason is None and epoch is not None:
             reason = _window_reason(each, epoch, matches(each.folder.path, whole))
         if reason:
@@ -94,9 +95,15 @@ def _left_out(folder: Folder, include: Sequence[str], exclude: Sequence[str]) ->
 
 
 def visit_reason(
-    status: FolderStatus | None, epoch: KnownEpoch | None, *, search: str | None, waiting: Collection[int]
+    status: FolderStatus | None,
+    epoch: KnownEpoch | None,
+    *,
+    search: str | None,
+    waiting: Collection[int],
+    by_age: bool = False,
 ) -> str | None:
-    """Why a folder has to be opened; None if nothing changed since its last complete pass."""
+    """Why a folder has to be opened; None if nothing changed since its last complete pass. `by_age`: what `search`
+    finds follows from the folder and the dates in it."""
     if epoch is None:
         return "new"
     if epoch.other_source:
@@ -112,7 +119,7 @@ def visit_reason(
         return "its last pass was not complete"
     if epoch.failed:
         return "its last pass failed"
-    if search is not None or state.filter is not None:
+    if search != state.filter or (search is not None and not by_age):
         return "the search filter may match other messages now" if search == state.filter else "the filter changed"
     if epoch.number in waiting:
         return "quarantined messages are due for another try"

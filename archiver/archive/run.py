@@ -35,9 +35,15 @@ class Rules(Struct, frozen=True):
 
 
 def plan_archive(
-    catalog: Catalog, listed: Sequence[Listed], rules: Rules, *, search: str | None, retry: QuarantineRetry
+    catalog: Catalog,
+    listed: Sequence[Listed],
+    rules: Rules,
+    *,
+    search: str | None,
+    retry: QuarantineRetry,
+    by_age: bool = False,
 ) -> Plan:
-    """What `archive_folders` would do."""
+    """What `archive_folders` would do; `by_age`: what it would find to do, if `search` is about dates alone."""
     due = {each.epoch for each in catalog.account.quarantined() if retry == "all" or is_due(each)}
     return plan_run(
         listed,
@@ -48,6 +54,7 @@ def plan_archive(
         whole=rules.whole,
         search=search,
         waiting=due,
+        by_age=by_age,
     )
 
 

@@ -93,6 +93,10 @@ class Forgettable(Protocol):
         """The messages of which every place was gone from the source before that moment (UTC), and none of them
         because we removed it."""
 
+    def next_gone(self, moment: str) -> str | None:
+        """The first moment, not before that one, since which every place of a message has been gone, and none
+        because we removed it; None if there is none."""
+
     def count(self) -> int:
         """How many messages there are, each digest once."""
 

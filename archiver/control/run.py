@@ -23,6 +23,11 @@ def moment(seconds: float) -> str:
     return _utc(int(seconds))
 
 
+def utc_moment() -> datetime:
+    """The present moment in UTC, as a value."""
+    return datetime.now(UTC)
+
+
 def utc_today() -> date:
     """The present day in UTC."""
     return datetime.now(UTC).date()

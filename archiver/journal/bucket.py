@@ -12,6 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from typing import Protocol
 
 from archiver.errors import ArchiverError, IntegrityError, Locked
@@ -156,6 +157,12 @@ class BucketJournal:
             return 0
         key = journal_key(last)
         return parsed(self._bucket.place(key), self._octets(key), last).fence or 0
+
+    def last(self, number: int) -> ObjectFacts | None:
+        """The object of the segment of that number, if it is the last one; None if it is not there, or others came
+        after it. One request."""
+        found = [facts for _, facts in islice(self._listed(number - 1), 2)]
+        return found[0] if [each.key for each in found] == [journal_key(number)] else None
 
     def _known(self, number: int, digest: Digest) -> Segment:
         key = journal_key(number)

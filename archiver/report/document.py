@@ -169,7 +169,8 @@ def nothing_new(report: Mapping[str, Any], run: str, at: str) -> dict[str, Any]:
     """The JSON of a report as a later run that found nothing new would have written it."""
     folders = [_without_work(each) for each in report["folders"]]
     done = {"run": run, "started": at, "finished": at, "began_archive": False, "timings": {}}
-    return {**report, **done, "folders": folders, "totals": _without_work(report["totals"])}
+    notices = [each for each in report["notices"] if each["kind"] != "forgotten"]
+    return {**report, **done, "folders": folders, "totals": _without_work(report["totals"]), "notices": notices}
 
 
 def _without_work(numbers: Mapping[str, Any]) -> dict[str, Any]:

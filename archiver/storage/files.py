@@ -52,6 +52,15 @@ class Writing:
             raise ArchiveNotWritable(f"{path}: {error.strerror}", hint=_HINTS[error.errno]) from error
 
 
+def shown_by(path: str | os.PathLike[str]) -> tuple[int, ...]:
+    """What shows that a file or directory of ours is another one, or changed; empty if it is not there."""
+    try:
+        its = os.lstat(path)
+    except FileNotFoundError:
+        return ()
+    return its.st_ino, its.st_size, its.st_mtime_ns
+
+
 def make_directory(path: str) -> bool:
     """Create one directory, private whatever the umask is; False if it existed."""
     try:

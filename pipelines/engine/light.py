@@ -12,7 +12,6 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from msgspec import Struct
@@ -20,7 +19,7 @@ from msgspec import Struct
 from archiver.account.account import Account
 from archiver.account.meeting import record_refusal
 from archiver.account.servers import no_spool
-from archiver.control.run import RunControl
+from archiver.control.run import RunControl, utc_moment
 from archiver.errors import AuthenticationFailed, BackendError, Throttled
 from archiver.fleet.fingerprint import Fingerprint, digest_of_destination
 from archiver.source.backoff import Backoff
@@ -34,9 +33,6 @@ from pipelines.stop import STOP
 
 _SIDE_BY_SIDE = 16
 _LISTED = "enumerate"
-
-#: A fingerprint is not believed for longer than 7 to 13 days; of a fleet, not all are out of date in one night.
-_DAYS, _MORE_DAYS = 7, 7
 
 
 def look_over(
@@ -85,7 +81,7 @@ class _Look(Struct):
         if (
             fingerprint is None
             or (self.replays and fingerprint.there is None)
-            or _is_old(fingerprint, settings.file)
+            or not fingerprint.is_valid(utc_moment(), zlib.crc32(str(settings.file).encode()))
         ):
             return
         runs, began = settings.archive.path / "runs", time.monotonic()
@@ -94,7 +90,7 @@ class _Look(Struct):
         try:
             if not report.is_file() or self._was_used(runs, fingerprint):
                 return
-            if not self._is_done or state_here(settings, account.medium) != fingerprint.here:
+            if not self._is_done or state_here(settings, account.medium, fingerprint.ends) != fingerprint.here:
                 STOP.check()
                 with account.locked(self.attempt.run_id):
                     if not self._is_unchanged(account, fingerprint):
@@ -124,7 +120,7 @@ class _Look(Struct):
 
     def _is_unchanged(self, account: Account, fingerprint: Fingerprint) -> bool:
         settings = account.settings
-        if state_here(settings, account.medium) != fingerprint.here:
+        if state_here(settings, account.medium, fingerprint.ends) != fingerprint.here:
             return False
         source = account.source.connect_once(UnrecordedNumbers(), control=self._control)
         try:
@@ -175,13 +171,3 @@ def _is_worth_a_pause(error: Throttled) -> bool:
     except Throttled:
         return False
     return True
-
-
-def _is_old(fingerprint: Fingerprint, file: Path) -> bool:
-    """Whether it is time to look at everything again; also if it is of the future."""
-    try:
-        age = datetime.now(UTC) - datetime.fromisoformat(fingerprint.at).astimezone(UTC)
-    except ValueError:
-        return True
-    days = _DAYS + zlib.crc32(str(file).encode()) % _MORE_DAYS
-    return not timedelta(0) <= age < timedelta(days=days)

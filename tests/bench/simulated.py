@@ -82,7 +82,7 @@ def _fleet(directory: Path, port: int, count: int) -> Path:
     for account in accounts:
         settings, now = account.settings, utc_now()
         assert settings.fleet is not None
-        here = state_here(settings, account.medium)
+        here = state_here(settings, account.medium, None)
         assert here is not None
         shown = Fingerprint.of("first", now, here, shown_by_source(settings, listed), None).text()
         name = settings.fleet.account

@@ -66,3 +66,4 @@ class PrunesContract:
         apply(catalog, VanishedFact(1, (1, 3), AT))
         apply(catalog, replace(FIRST, number=2, uidvalidity=9, reason="uidvalidity", at=LATER))
         assert catalog.keeping.gone_before("2100-01-01T00:00:00Z") == [digest_of("message 3")]
+        assert [catalog.keeping.next_gone(moment) for moment in ("2000-01-01T00:00:00Z", LATER)] == [AT, None]

@@ -336,17 +336,6 @@ def test_a_server_without_counts_of_changes_is_never_just_looked_at(scripted: Sc
     assert opened(night(tmp_path)) == {"cannot"}
 
 
-@pytest.mark.parametrize(
-    "keys", [{"messages__newer_than": "1d"}, {"messages__search": "SEEN"}, {"retention__vanished": "30d"}]
-)
-def test_what_the_day_decides_is_asked_every_time(scripted: Scripted, tmp_path: Path, keys: dict[str, Any]) -> None:
-    for name in ("a", "b"):
-        member(tmp_path, scripted({b"INBOX": ScriptedFolder()}), "u1", name=name, **(keys if name == "b" else {}))
-    night(tmp_path)
-
-    assert opened(night(tmp_path)) == {"b"}
-
-
 def test_what_waits_for_another_try_is_tried(fleet: Fleet, scripted: Scripted, tmp_path: Path) -> None:
     broken = ScriptedMessage(b"Subject: x\r\n\r\nx\r\n", fetch="nil")
     member(tmp_path, scripted({b"INBOX": ScriptedFolder(7, {1: broken})}), "u1", name="broken")

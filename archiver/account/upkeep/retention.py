@@ -7,6 +7,8 @@ this, too.
 
 from __future__ import annotations
 
+from datetime import date, timedelta
+
 from msgspec import Struct
 
 from archiver.account.archive import Archive
@@ -30,6 +32,26 @@ class Retained(Struct, frozen=True):
     kept: tuple[tuple[str, str], ...] = ()
 
 
+def next_day(archive: Archive, days: int) -> date | None:
+    """The day on which the rule has something to forget: today, if something is left of what is due, or one of so
+    many days that come; None if none of them is one, or there is no rule."""
+    age, today = archive.settings.retention.vanished, utc_today()
+    if age is None:
+        return None
+    keeping, now = archive.catalog.keeping, _due_from(age, today)
+    if (due := keeping.gone_before(now)) and doom(archive, due).messages:
+        return today
+    if (gone := keeping.next_gone(now)) is None:
+        return None
+    coming = (today + timedelta(number + 1) for number in range(days))
+    return next((day for day in coming if gone < _due_from(age, day)), None)
+
+
+def _due_from(age: str, today: date) -> str:
+    """What is gone since before that moment is due."""
+    return f"{day_of(age, today).isoformat()}T00:00:00Z"
+
+
 def retain(archive: Archive, recorder: Recorder, control: RunControl, *, confirmed: bool) -> Retained | None:
     """Forget what is due by the rule; None if there is no rule. `confirmed`: also beyond the deletion limit.
 
@@ -40,7 +62,7 @@ def retain(archive: Archive, recorder: Recorder, control: RunControl, *, confirm
     if age is None:
         return None
     keeping = archive.catalog.keeping
-    due = doom(archive, keeping.gone_before(f"{day_of(age, utc_today()).isoformat()}T00:00:00Z"))
+    due = doom(archive, keeping.gone_before(_due_from(age, utc_today())))
     if not due.messages:
         return Retained(held=len(due.held))
     messages = counted(len(due.messages), "message")

@@ -66,6 +66,11 @@ _GONE_BEFORE = f"""
 SELECT message.digest FROM {MESSAGES} GROUP BY message.digest
 HAVING count(*) = count({_GONE_AT}) AND max({_GONE_AT}) < ? ORDER BY message.digest
 """
+_NEXT_GONE = f"""
+SELECT min(gone) FROM (
+    SELECT max({_GONE_AT}) AS gone FROM {MESSAGES} GROUP BY message.digest HAVING count(*) = count({_GONE_AT})
+) WHERE gone >= ?
+"""
 _COPIES = f"""
 SELECT target.destination, target.number, target.raw, its.target_uid FROM (
     SELECT target, target_uid, epoch, uid FROM copy WHERE removed_at IS NULL
@@ -116,6 +121,11 @@ class SqlKeeping:
         because we removed it."""
         with self._database.reading() as connection:
             return [digest for (digest,) in connection.execute(_GONE_BEFORE, (moment,))]
+
+    def next_gone(self, moment: str) -> str | None:
+        with self._database.reading() as connection:
+            found: str | None = connection.execute(_NEXT_GONE, (moment,)).fetchone()[0]
+            return found
 
     def count(self) -> int:
         """How many messages there are, each digest once."""

@@ -249,6 +249,11 @@ def observed(bucket: Bucket, place: str) -> tuple[int, bool]:
     return _number(newest), False
 
 
+def is_taken_since(bucket: Bucket, fence: int) -> bool:
+    """Whether a lease was taken after the one of that number, 0 for none. One request."""
+    return any(_number(each) for each in bucket.list(LEASES, after=_key(fence)))
+
+
 def _require_free(bucket: Bucket, newest: ObjectFacts, before: Written, place: str) -> None:
     left = before.ttl - (newest.asked - newest.modified)
     if before.released or before.claimant.place == place or left < 0:

@@ -38,12 +38,18 @@ class BotoBucket:
 
     `integrity` and `conditional` are the present mode: if the first object shows that the endpoint does not support
     a checksum or the condition of a write, it is written without, and so are all later ones. A write without a
-    condition first checks whether the object exists, which is not atomic.
+    condition first checks whether the object exists, which is not atomic. `endpoint`: one that is in use already.
     """
 
-    def __init__(self, settings: S3Settings, account: str, customer_key: CustomerKey | None) -> None:
+    def __init__(
+        self,
+        settings: S3Settings,
+        account: str,
+        customer_key: CustomerKey | None,
+        endpoint: Endpoint | None = None,
+    ) -> None:
         self._settings = settings
-        self._endpoint = Endpoint(settings)
+        self._endpoint = endpoint or Endpoint(settings)
         self._customer_key = customer_key
         self._root = f"{settings.prefix}/{account}/" if settings.prefix else f"{account}/"
         self._writer = Writer(self._endpoint, self._root, customer_key, self._is_there)

@@ -5,9 +5,14 @@ from __future__ import annotations
 import importlib.util
 import os
 
+import msgspec
+
 from archiver.config.tables.s3 import S3Settings
+from archiver.control.waiting import lock_free_after_fork
 from archiver.storage.bucket.object_settings import CustomerKey, fast_put
+from archiver.storage.bucket.port import Bucket
 from archiver.storage.s3.bucket import BotoBucket
+from archiver.storage.s3.endpoint import Endpoint
 
 
 def beyond_fast(settings: S3Settings) -> str | None:
@@ -32,6 +37,19 @@ def open_bucket(settings: S3Settings, account: str, customer_key: CustomerKey | 
     from archiver.storage.s3.fast import FastBucket  # an extra
 
     return FastBucket(settings, account, customer_key)
+
+
+def look_into(settings: S3Settings, account: str) -> Bucket:
+    """An account's bucket, for a glance. Accounts in one bucket share connections, because a client takes longer to
+    be made than to be asked something; so nobody closes them."""
+    key = msgspec.json.encode(settings, enc_hook=str)
+    with _opening:
+        endpoint = _looked_into.setdefault(key, Endpoint(settings))
+    return BotoBucket(settings, account, None, endpoint)
+
+
+_looked_into: dict[bytes, Endpoint] = {}
+_opening = lock_free_after_fork()
 
 
 def client_of(settings: S3Settings) -> str:
