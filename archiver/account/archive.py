@@ -195,6 +195,40 @@ class Archive(Struct, frozen=True):
         chosen = self.chosen_folders(unlisted=unlisted, catalog=catalog)
         return [each for each in chosen if is_replayed(each.folder, self.settings.replay.labels)]
 
+    def pruned_folders(self) -> list[KnownFolder]:
+        """The folders that the account's rules choose, that the source no longer has, and from which we had removed
+        messages before: nobody deleted these."""
+        pruned = self.catalog.prunes.folders()
+        if not pruned:
+            return []
+        rules, labels = self.settings.folders, self.settings.replay.labels
+        replayed = {each.number for each in self.replayed_folders()}
+        return [
+            each
+            for each in self.catalog.account.folders().values()
+            if each.number in pruned
+            and each.number not in replayed
+            and matches(each.folder.path, rules.include)
+            and not matches(each.folder.path, rules.exclude)
+            and is_replayed(each.folder, labels)
+        ]
+
+    def unsent_pruned(self) -> list[tuple[KnownFolder, int]]:
+        """How many messages that we removed from the source have never been at the account's destination, of each
+        folder that is replayed and has some; without those that it refused."""
+        unsent = self.catalog.prunes.unsent(self.destination_number)
+        if not unsent:
+            return []
+        sent = (*self.replayed_folders(), *self.pruned_folders())
+        return [(each, unsent[each.number]) for each in sent if each.number in unsent]
+
+    def folders_to_send(self, *, unlisted: bool = False) -> list[KnownFolder]:
+        """The folders that a replay brings up to date: those that are replayed by themselves, and those that are
+        gone from the source with mail that the destination never had because we removed it there before."""
+        replayed = self.replayed_folders(unlisted=unlisted)
+        known = {each.number for each in replayed}
+        return [*replayed, *(each for each, _ in self.unsent_pruned() if each.number not in known)]
+
     def left_out(self) -> list[ReplicaTally]:
         """The chosen folders that are not replayed by themselves. Those of their messages that should be in another
         one, and are not, are pending."""

@@ -104,7 +104,7 @@ def replay_account(
         if begun is not None:
             context.begun, context.pace, context.damage = begun.jobs, begun.pace, begun.damage
         if then is None:
-            folders = archive.replayed_folders(unlisted=options.include_vanished)
+            folders = archive.folders_to_send(unlisted=options.include_vanished)
         else:
             folders = archive.replayed_folders(catalog=then)
         connections = destination_of(archive.settings).settings.connections
@@ -202,7 +202,7 @@ def look_for_changes(
     listed = None
     try:
         listed = connection.list_folders()
-        folders = archive.replayed_folders()
+        folders = archive.folders_to_send()
         lacks_labels = context.rules.labels and connection.labels is None
         if folders and not lacks_labels and is_quiet(context, listed, folders):
             return ListedDestination(connection, listed, leave)
@@ -224,7 +224,7 @@ def _is_as_compared(archive: Archive, recorder: Recorder, listed: DestinationFol
     unwatched = RunControl(control.check_stop, control.pause, now=control.now)
     context = _context(archive, recorder, ReplayOptions(), archive.catalog.replicas.pending, unwatched)
     context.destination = number
-    chosen = archive.replayed_folders()
+    chosen = archive.folders_to_send()
     if not chosen or not is_quiet(context, listed, chosen):
         return False
     folders = archive.catalog.replicas.folders
@@ -334,6 +334,8 @@ def verify_at_destination(
         result = verifier.run(archive.replayed_folders(unlisted=unlisted))
         for tally in archive.left_out() if all_sent else ():
             result.add_missing(printable(tally.folder), tally.pending)
+        for folder, count in archive.unsent_pruned() if all_sent else ():
+            result.add_missing(printable(folder.folder.name), count)
         connection.leave(server.leave_open)
         listed = verifier.listed or seen
         if recorder is not None and listed is not None and _is_as_compared(archive, recorder, listed, control):

@@ -43,5 +43,12 @@ class Prunes(Protocol):
         """By epoch, the messages that we removed and that are in no list yet: something else than a prune saw that
         they are gone."""
 
+    def folders(self) -> Collection[int]:
+        """The folders, by number, from which we removed messages, or were about to."""
+
+    def unsent(self, destination: int | None) -> Mapping[int, int]:
+        """How many messages of each folder, by its number, we removed and this destination never had, without those
+        that it refused: nobody deleted them, so they are to be there. None: a destination that is not known yet."""
+
     def tally(self) -> Pruned:
         """How many of all epochs."""

@@ -205,8 +205,9 @@ class PendingMessages(Protocol):
         self, target: int, folders: Collection[int], *, after: MessageKey, limit: int, vanished: bool = False
     ) -> Sequence[Outgoing]:
         """The next messages of `folders` after `after` that have no replica in the folder and were not removed by
-        its user, at most `limit`, by epoch and UID; an empty result means that none is left. `vanished` includes
-        those that are gone from the source, each as often as the folder held it."""
+        its user, at most `limit`, by epoch and UID; an empty result means that none is left. Those that we removed
+        from the source are among them if no folder of the destination ever had them. `vanished` includes all that
+        are gone from the source, each as often as the folder held it."""
 
     def without_equal(self, folders: Collection[int], among: Collection[int]) -> Mapping[int, int]:
         """How many messages of each of `folders` have octets that no message of the folders `among` has; folders
@@ -220,8 +221,8 @@ class PendingMessages(Protocol):
         is recorded, or since an earlier one by the same clock, unless a message was about to be sent after it."""
 
     def refused(self, destination: int, *, vanished: bool = False) -> Sequence[Refused]:
-        """Messages that were refused by the folder that theirs is mapped to now. `vanished` includes those that are
-        gone from the source."""
+        """Messages that were refused by the folder that theirs is mapped to now. `vanished` includes all that are
+        gone from the source, not only those that we removed there."""
 
     def vanished(self, target: int, *, gone: Collection[int] = ()) -> Sequence[Replica]:
         """Replicas that we appended whose messages vanished, or were in one of the folders `gone`. The user may

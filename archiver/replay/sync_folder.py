@@ -101,7 +101,9 @@ class FolderSync(Struct):
         if self.context.rules.include_vanished:
             self._keep_vanished(folder)
         if copies.restored:
-            words = f"{counted(copies.restored, 'message')} gone from the source and brought back"
+            gone = "gone from the source and brought back"
+            gone = gone if self.context.rules.include_vanished else "that `prune` removed from the source, sent"
+            words = f"{counted(copies.restored, 'message')} {gone}"
             self.context.control.progress(Noted(f'destination folder "{self.job.name}": {words}'))
         self.follow_flags(folder)
         follow_labels(self.context, self.destination, folder)

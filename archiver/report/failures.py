@@ -75,6 +75,22 @@ def missing_failures(tallies: Sequence[ReplicaTally], labels: str) -> list[Failu
     ]
 
 
+def pruned_failures(unsent: Sequence[tuple[str, int]]) -> list[Failure]:
+    """Folders with messages that `prune` removed from the source and that the destination does not have yet."""
+    return [
+        Failure(
+            printable(folder),
+            None,
+            "replay",
+            f"{counted(count, 'message')} that `prune` removed from the source {'is' if count == 1 else 'are'} not "
+            "at the destination yet",
+            None,
+            "run again; messages that are there are not sent again",
+        )
+        for folder, count in unsent
+    ]
+
+
 def twin_failures(losses: Sequence[Loss]) -> list[Failure]:
     """Every message that the destination stored twice: a run with duplicates is not complete."""
     return [

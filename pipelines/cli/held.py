@@ -54,6 +54,7 @@ def standing_of(archive: Archive, fields: Fields, exit_code: int, row: Account |
         waiting = max(0, totals["on_server"] - gone)
     else:
         waiting = totals["stored"] if there is None else there["totals"]["pending"]
+        waiting += fields["pruned"]["unsent"]
     state, now = known_state(archive), time.time()
     if row is not None:
         state = KnownState(row.state, row.state_since, row.state_by)
@@ -126,6 +127,8 @@ def held(archive: Archive) -> tuple[Fields, int]:
     waiting += sum(not each["accepted"] for each in there["refused"]) + there["totals"]["pending"] if there else 0
     restored = catalog.replicas.restores.tallies()
     waiting += sum(each.waiting for each in restored)
+    unsent = 0 if settings.destination is None else sum(count for _, count in archive.unsent_pruned())
+    waiting += unsent
     identity, runs = catalog.account.identity(), catalog.ledger.runs()
     ended_well = not runs or runs[-1][3] == "complete"  # a rebuilt catalog knows no runs
     fields: Fields = {
@@ -148,7 +151,7 @@ def held(archive: Archive) -> tuple[Fields, int]:
         "restored": [_restored(each) for each in restored],
         "forgotten": [_forgotten(each) for each in catalog.keeping.forgets()],
         "holds": [hold_to_record(each) for each in active_holds(catalog.keeping)],
-        "pruned": to_builtins(catalog.prunes.tally()),
+        "pruned": {**to_builtins(catalog.prunes.tally()), "unsent": unsent},
         "runs": [
             dict(zip(("run", "started", "finished", "status", "exit_code"), row, strict=True))
             | (_why(archive, row[0]) if row is runs[-1] and row[3] != "complete" else _NOTHING_WRONG)
@@ -213,6 +216,8 @@ def trouble(result: Fields) -> str:
             for name in ("refused", "pending", "altered")
             if totals[name]
         ]
+    if unsent := result["pruned"]["unsent"]:
+        words.append(f"{counted(unsent, 'pruned message')} not at the destination yet")
     if waiting := sum(each["waiting"] for each in result["restored"]):
         words.append(f"{counted(waiting, 'message')} not restored yet")
     unfinished = [each["name"] for each in result["folders"] if each["error"]]
@@ -242,9 +247,11 @@ def _there(archive: Archive, held: Sequence[Tally]) -> Fields | None:
     if settings is None:
         return None
     replicas, chosen = archive.catalog.replicas, {each.folder.name for each in archive.replayed_folders()}
+    gone = {each.folder.name for each in archive.pruned_folders()}
     mapped = () if number is None else replicas.folders.tallies(number, None)
     left_out = [each for each in archive.left_out() if each.pending]
-    refused = [] if number is None else [each for each in replicas.pending.refused(number) if each.folder in chosen]
+    refused = [] if number is None else replicas.pending.refused(number)
+    refused = [each for each in refused if each.folder in chosen | gone]
     known = {each.folder for each in mapped}
     waiting = [not_mapped(each) for each in held if each.name in chosen - known and each.stored]
     tallies = [*(each for each in mapped if each.folder in chosen), *waiting, *left_out]

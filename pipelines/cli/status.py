@@ -374,6 +374,8 @@ def _pruned_words(pruned: Fields) -> str:
     if pruned["messages"]:
         many, last = counted(pruned["messages"], "message"), pruned["last"][:10]
         words.append(f"pruned from the source: {many}, last on {last}")
+    if pruned["unsent"]:
+        words.append(f"{pruned['unsent']:,} of them not at the destination yet: `archiver run` sends them")
     if pruned["unknown"]:
         words.append(f"of {counted(pruned['unknown'], 'message')} it is not known: the next prune finds out")
     return "; ".join(words)

@@ -67,4 +67,4 @@ def _has_all(archive: Archive) -> bool:
     mapped = folders.mapped(number)
     if any(each.number not in mapped for each in archive.replayed_folders()):
         return False
-    return not any(each.pending for each in folders.tallies(number, None))
+    return not (any(each.pending for each in folders.tallies(number, None)) or archive.unsent_pruned())

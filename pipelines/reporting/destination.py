@@ -13,7 +13,13 @@ from archiver.facts.outgoing import Refused
 from archiver.facts.replica import ReplicaTally
 from archiver.mail.folder_names import decode_name, printable
 from archiver.report.document import AtDestination, Failure, Notice, Party
-from archiver.report.failures import missing_failures, pending_failures, refusal_failures, twin_failures
+from archiver.report.failures import (
+    missing_failures,
+    pending_failures,
+    pruned_failures,
+    refusal_failures,
+    twin_failures,
+)
 from archiver.report.notices import gone_notices, left_out_notices, rights_notices, unnumbered_notices
 from pipelines.failures import with_file
 from pipelines.results import check_from_json, replay_from_json
@@ -36,13 +42,15 @@ _OLDER = Failure(
 class DestinationSide(Struct, frozen=True):
     """What the archive knows of its destination after a run. `gone` are folders that the source no longer has, from
     which messages were restored; `left_out` those that are not replayed by themselves. `result` is that of the
-    replay, None if it was not completed."""
+    replay, None if it was not completed. `unsent` are folders with messages that `prune` removed from the source
+    and that were never there, and how many."""
 
     found: AtDestination
     refused: Sequence[Refused]
     gone: Sequence[str]
     left_out: Sequence[ReplicaTally] = ()
     result: ReplayResult | None = None
+    unsent: Sequence[tuple[str, int]] = ()
 
 
 def destination_side(archive: Archive, run_id: str, *, include_vanished: bool) -> DestinationSide | None:
@@ -52,14 +60,16 @@ def destination_side(archive: Archive, run_id: str, *, include_vanished: bool) -
         return None
     party = Party(settings.host, settings.user)
     number = archive.destination_number
+    unsent = [(each.folder.name, count) for each, count in archive.unsent_pruned()]
     if number is None:
-        return DestinationSide(AtDestination(party, {}), (), ())
+        return DestinationSide(AtDestination(party, {}), (), (), unsent=unsent)
     replicas = archive.catalog.replicas
-    chosen = {each.folder.name: each.listed for each in archive.replayed_folders(unlisted=include_vanished)}
+    sent = (*archive.pruned_folders(), *archive.replayed_folders(unlisted=include_vanished))
+    chosen = {each.folder.name: each.listed for each in sent}
     checked = archive.catalog.ledger.step_result(run_id, "verify")
     check = check_from_json(checked) if checked else None
     tallies = [each for each in replicas.folders.tallies(number, run_id) if each.folder in chosen]
-    tallies = [each if chosen[each.folder] else _all_restored(each) for each in tallies]
+    tallies = [each if chosen[each.folder] else _all_restored(each, all_sent=include_vanished) for each in tallies]
     left_out = archive.left_out()
     found = AtDestination(
         party=party,
@@ -71,17 +81,20 @@ def destination_side(archive: Archive, run_id: str, *, include_vanished: bool) -
             for each in (check.differences if check else ())
         ],
     )
-    refused = replicas.pending.refused(number, vanished=include_vanished)
+    refused = [
+        each for each in replicas.pending.refused(number, vanished=include_vanished) if each.folder in chosen
+    ]
     gone = [each.folder for each in tallies if each.restored and not chosen[each.folder]]
     done = archive.catalog.ledger.step_result(run_id, "replay")
     result = replay_from_json(done) if done else None
-    return DestinationSide(found, [each for each in refused if each.folder in chosen], gone, left_out, result)
+    return DestinationSide(found, refused, gone, left_out, result, unsent)
 
 
-def _all_restored(tally: ReplicaTally) -> ReplicaTally:
-    """The tally of a folder that the source no longer has: everything that was sent counts as restored."""
-    restored = tally.replayed + tally.restored
-    return ReplicaTally(tally.folder, tally.name, 0, 0, 0, 0, tally.pending, restored=restored)
+def _all_restored(tally: ReplicaTally, *, all_sent: bool) -> ReplicaTally:
+    """The tally of a folder that the source no longer has: everything that was sent counts as restored. Unless all
+    is sent that is gone, only what we had removed there was, and what waits of that is not counted here."""
+    restored, pending = tally.replayed + tally.restored, tally.pending if all_sent else 0
+    return ReplicaTally(tally.folder, tally.name, 0, 0, 0, 0, pending, restored=restored)
 
 
 def destination_failures(archive: Archive, side: DestinationSide, *, all_sent: bool) -> list[Failure]:
@@ -92,6 +105,7 @@ def destination_failures(archive: Archive, side: DestinationSide, *, all_sent: b
         tallies = [each for name, each in side.found.tallies.items() if name not in left_out]
         if all_sent:
             failures += missing_failures(side.left_out, archive.settings.replay.labels)
+            failures += pruned_failures(side.unsent)
         failures += pending_failures(
             [each if all_sent else replace(each, pending=0) for each in tallies], result.errors
         )

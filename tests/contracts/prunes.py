@@ -8,8 +8,10 @@ from msgspec.structs import replace
 from archiver.catalog.port import Catalog
 from archiver.catalog.pruning import BegunPrune, Pruned
 from archiver.facts.archive import VanishedFact
+from archiver.facts.destination import RemovedFact
 from archiver.facts.pruning import PrunedFact, PruningFact, UnprunedFact
 from tests.contracts.catalog import AT, FIRST, INBOX, LATER, apply, digest_of, stored
+from tests.contracts.replicas import ACCOUNT, copied
 
 
 class PrunesContract:
@@ -41,6 +43,22 @@ class PrunesContract:
         assert catalog.account.tallies("R2")[0].vanished == 1
         apply(catalog, PrunedFact(1, (1,), "2026-12-24T00:00:00Z"))
         assert (catalog.prunes.unlisted(), catalog.prunes.tally()) == ({}, Pruned(1, LATER, 0))
+
+    def test_a_destination_is_to_have_it_unless_it_had_it(self, catalog: Catalog) -> None:
+        """1 was deleted by its user, 2 was pruned and is there, 3 was removed there, 4 and 5 never were there; the
+        octets of 5 came back, and what becomes of those is another message's."""
+        back = replace(stored(6), message=replace(stored(6).message, digest=stored(5).message.digest), at=LATER)
+        apply(catalog, *ACCOUNT, *map(stored, (1, 2, 3, 4, 5)), copied(2, 12), copied(3, 13))
+        pruned = (2, 3, 4, 5)
+        apply(catalog, PruningFact(1, pruned, (), "root@here", AT), RemovedFact(1, (13,), "user", LATER))
+        assert catalog.prunes.unsent(1) == {}  # they are at the source
+        apply(catalog, VanishedFact(1, (1, *pruned), LATER), run="R2")
+        apply(catalog, back, run="R3")
+        pending = catalog.replicas.pending
+        assert (catalog.prunes.unsent(1), pending.count(1, [1])[0]) == ({1: 1}, 2)
+        batch = pending.batch(1, [1], after=(0, 0), limit=9)
+        assert [(each.key, each.present) for each in batch] == [((1, 4), False), ((1, 6), True)]
+        assert (catalog.prunes.unsent(None), set(catalog.prunes.folders())) == ({1: 3}, {1})
 
     def test_begun_twice_it_ends_once(self, catalog: Catalog) -> None:
         apply(catalog, INBOX, FIRST, stored(1))

@@ -234,6 +234,59 @@ class TestWithADestination:
             run(config, confirm_deletions=True)
         assert mailbox_of(dovecot, there) == held
 
+    def test_a_new_destination_gets_what_was_pruned_and_not_what_the_user_deleted(
+        self, dovecot: Dovecot, config: Path, prune: Prune, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Also what was in folders that are gone, and once, however often it is asked for."""
+        user = config.stem
+        first = config.read_text().split("[destination]")[1].split('user = "')[1].split('"')[0]
+        dovecot.expunge(user, "INBOX", [1, 2])  # by its user, before anything is pruned
+        run(config)
+        before = mailbox_of(dovecot, user)
+        prune(config, *ALL)
+        run(config)
+        dovecot.append_many(user, "Work", old([300]))
+        run(config, confirm_deletions=True)
+        dovecot.delete(user, "Work")  # and with it the message that nobody pruned
+        for _ in range(2):
+            run(config, confirm_deletions=True)
+        held = mailbox_of(dovecot, first)
+
+        second = dovecot.fresh_user()
+        keys = {**destination(tmp_path, dovecot, second), "replay__vanished": "expunge"}
+        account(tmp_path, dovecot, user, **keys)
+        capsys.readouterr()
+        assert invoke(["status", str(config)]) == 3
+        assert "39 of them not at the destination yet: `archiver run` sends them" in capsys.readouterr().out
+        sent = run(config, destination_is="new").report
+        assert (sent["status"], sent["totals"]["destination"]["restored"]) == ("complete", 39)
+        assert mailbox_of(dovecot, second) == before
+        assert invoke(["verify", str(config)]) == 0
+        for _ in range(3):
+            again = run(config, confirm_deletions=True).report["totals"]["destination"]
+            assert (again["restored"], again["replayed"], again["pending"]) == (0, 0, 0)
+        assert invoke(["rebuild", str(config)]) == invoke(["status", str(config)]) == 0
+        assert run(config, steps="replay", confirm_deletions=True).report["status"] == "complete"
+        assert (mailbox_of(dovecot, first), mailbox_of(dovecot, second)) == (held, before)
+
+    def test_a_destination_that_has_it_gets_it_no_second_time(
+        self, dovecot: Dovecot, config: Path, prune: Prune
+    ) -> None:
+        """Also under new UIDs or another name of its folder, and after its user deleted some of it."""
+        there = config.read_text().split("[destination]")[1].split('user = "')[1].split('"')[0]
+        prune(config, *ALL)
+        dovecot.rename(config.stem, "Work", "Done")
+        run(config, confirm_deletions=True)
+        dovecot.bump_uidvalidity(there, "INBOX", by=1000)
+        held = mailbox_of(dovecot, there)
+        run(config, confirm_deletions=True)
+        assert mailbox_of(dovecot, there) == held
+        dovecot.expunge(there, "INBOX", [3])
+        held = mailbox_of(dovecot, there)
+        for _ in range(2):
+            assert run(config, confirm_deletions=True).report["status"] == "complete"
+            assert mailbox_of(dovecot, there) == held
+
     def test_a_backup_from_before_it_deletes_no_copy(
         self, dovecot: Dovecot, config: Path, prune: Prune, tmp_path: Path
     ) -> None:

@@ -7,8 +7,16 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from archiver.catalog.keeping import Forget, HeldCopy, HeldPlace, Holdable, KnownHold
 from archiver.catalog.sqlite.database import Database
-from archiver.catalog.sqlite.reading import MESSAGES, PLACE, FlagSets, any_of, folder_name, json_list, placement
-from archiver.catalog.sqlite.replica.pruned import IS_PRUNED
+from archiver.catalog.sqlite.reading import (
+    IS_PRUNED,
+    MESSAGES,
+    PLACE,
+    FlagSets,
+    any_of,
+    folder_name,
+    json_list,
+    placement,
+)
 from archiver.facts.keeping import HoldEndedFact, HoldFact, StateMarkedFact
 from archiver.facts.replica import MessageKey, by_epoch
 from archiver.mail.headers import TEXT_LENGTH

@@ -31,6 +31,9 @@ MESSAGES = """message
 
 IS_PRESENT = "(message.vanished_at IS NULL AND epoch.ended_at IS NULL)"
 
+#: The message of the statement was removed by us; or it was about to be, and it is not known whether it was.
+IS_PRUNED = "EXISTS (SELECT 1 FROM prune WHERE prune.epoch = message.epoch AND prune.uid = message.uid)"
+
 _NAMES = StoredMessage.__struct_fields__
 STORED_MESSAGE = ", ".join(f"message.{name}" for name in _NAMES)
 PLACE = f"folder.directory, epoch.uidvalidity, epoch.generation, {IS_PRESENT}, {STORED_MESSAGE}"

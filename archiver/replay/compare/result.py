@@ -49,7 +49,8 @@ class DestinationCheck(Struct):
     shown: str | None = None
 
     def add_missing(self, name: str, count: int) -> None:
-        """Add a folder that is not replayed by itself, so many of whose messages no replayed folder has."""
+        """Add a folder so many of whose messages are not there besides those that it has at the source: no replayed
+        folder has them, or they were pruned."""
         check = self.folders.setdefault(name, FolderCheck())
         check.differences += count
         if count:

@@ -96,8 +96,9 @@ class PastPending(Struct):
     ) -> Iterator[list[Outgoing]]:
         """Messages that the folders held then and that have no replica of their own, ready to be sent."""
         then = self.then.replicas.pending
-        while batch := then.batch(_NOWHERE, folders, after=after, limit=limit):
-            after = batch[-1].key
+        while every := then.batch(_NOWHERE, folders, after=after, limit=limit):
+            after = every[-1].key
+            batch = [each for each in every if each.present]  # the folders held nothing that was pruned by then
             missing = self.catalog.replicas.messages.missing(folder, [each.key for each in batch])
             yield list(self._as_now([each for each in batch if each.key in missing]))
 

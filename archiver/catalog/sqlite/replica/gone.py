@@ -6,8 +6,7 @@ import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 
-from archiver.catalog.sqlite.reading import MESSAGES, any_of, json_list
-from archiver.catalog.sqlite.replica.pruned import IS_PRUNED
+from archiver.catalog.sqlite.reading import IS_PRUNED, MESSAGES, any_of, json_list
 from archiver.catalog.sqlite.replica.queries import OF_MESSAGE, REPLICAS
 from archiver.facts.replica import Moved
 from archiver.mail.window import WINDOWS

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from archiver.catalog.sqlite.database import Database
-from archiver.catalog.sqlite.reading import IS_PRESENT, MESSAGES, FlagSets, any_of, json_list
+from archiver.catalog.sqlite.reading import IS_PRESENT, IS_PRUNED, MESSAGES, FlagSets, any_of, json_list
 from archiver.catalog.sqlite.replica.gone import gone_from_source
 from archiver.catalog.sqlite.replica.queries import (
     GOES_THERE,
@@ -33,7 +33,7 @@ SELECT {REFUSED} FROM {MESSAGES}
 JOIN refusal ON refusal.epoch = message.epoch AND refusal.uid = message.uid
 JOIN target ON target.number = refusal.target
 JOIN mapped ON {GOES_THERE}
-WHERE target.destination = :destination AND target.ended_at IS NULL AND (:vanished OR {IS_PRESENT})
+WHERE target.destination = :destination AND target.ended_at IS NULL AND (:vanished OR {IS_PRESENT} OR {IS_PRUNED})
 ORDER BY refusal.epoch, refusal.uid
 """
 _WITHOUT_EQUAL = f"""
@@ -54,7 +54,7 @@ class SqlPendingMessages:
         self._database = database
 
     def count(self, target: int, folders: Collection[int], *, vanished: bool = False) -> tuple[int, int]:
-        """How many messages of `folders` have no replica in the destination folder, and their octets."""
+        """How many messages `batch` would return in all, and their octets."""
         values = {"target": target, "folders": json_list(folders)}
         with self._database.reading() as connection:
             messages, octets = connection.execute(f"{_COUNT} {missing(vanished=vanished)}", values).fetchone()
@@ -103,8 +103,8 @@ class SqlPendingMessages:
             return watch
 
     def refused(self, destination: int, *, vanished: bool = False) -> Sequence[Refused]:
-        """Messages that were refused by the folder that theirs is mapped to now. `vanished` includes those that are
-        gone from the source."""
+        """Messages that were refused by the folder that theirs is mapped to now. `vanished` includes all that are
+        gone from the source, not only those that we removed there."""
         values = {"destination": destination, "vanished": vanished}
         with self._database.reading() as connection:
             return [refused_of(*row) for row in connection.execute(_REFUSED, values)]

@@ -1,4 +1,5 @@
-"""Messages that we removed from the source. Nobody deleted them, so their replicas stay."""
+"""Messages that we removed from the source. Nobody deleted them, so their replicas stay, and a new destination gets
+them, too."""
 
 from __future__ import annotations
 
@@ -6,16 +7,28 @@ from collections.abc import Collection, Mapping
 
 from archiver.catalog.pruning import BegunPrune, Pruned
 from archiver.catalog.sqlite.database import Database
+from archiver.catalog.sqlite.reading import MESSAGES
+from archiver.catalog.sqlite.replica.queries import OF_MESSAGE, is_left_pruned, was_removed
 from archiver.facts.replica import by_epoch
 from archiver.mail.uidset import UidSet
-
-#: The message of the statement was removed by us; or it was about to be, and it is not known whether it was.
-IS_PRUNED = "EXISTS (SELECT 1 FROM prune WHERE prune.epoch = message.epoch AND prune.uid = message.uid)"
 
 _BEGUN = "SELECT uid, at, marked FROM prune WHERE epoch = ? AND pruned_at IS NULL ORDER BY uid"
 _UNSETTLED = "SELECT DISTINCT epoch FROM prune WHERE pruned_at IS NULL"
 _DONE = "SELECT uid FROM prune WHERE epoch = ? AND pruned_at IS NOT NULL ORDER BY uid"
 _UNLISTED = "SELECT epoch, uid FROM prune WHERE pruned_at IS NOT NULL AND NOT listed ORDER BY epoch, uid"
+_UNSENT = f"""
+SELECT epoch.folder, count(*) FROM {MESSAGES}
+LEFT JOIN mapped ON mapped.folder = folder.number AND mapped.destination = :destination
+LEFT JOIN target ON target.destination = :destination AND target.raw = mapped.raw AND target.ended_at IS NULL
+LEFT JOIN copy ON copy.target = target.number AND {OF_MESSAGE}
+WHERE (message.epoch, message.uid) IN (SELECT epoch, uid FROM prune) AND {is_left_pruned(":destination")}
+AND NOT {was_removed(":destination", "mapped.raw")} AND NOT EXISTS (
+    SELECT 1 FROM refusal
+    WHERE refusal.epoch = message.epoch AND refusal.uid = message.uid AND refusal.target = target.number
+)
+GROUP BY epoch.folder
+"""
+_FOLDERS = "SELECT DISTINCT folder FROM epoch WHERE number IN (SELECT epoch FROM prune)"
 _TALLY = "SELECT count(pruned_at), max(pruned_at), sum(pruned_at IS NULL) FROM prune"
 
 
@@ -45,6 +58,16 @@ class SqlPrunes:
         with self._database.reading() as connection:
             keys = by_epoch(connection.execute(_UNLISTED).fetchall())
         return {epoch: UidSet(uids) for epoch, uids in keys.items()}
+
+    def folders(self) -> Collection[int]:
+        """The folders, by number, from which we removed messages, or were about to."""
+        with self._database.reading() as connection:
+            return {folder for (folder,) in connection.execute(_FOLDERS)}
+
+    def unsent(self, destination: int | None) -> Mapping[int, int]:
+        """How many of each folder, by its number, that destination never had; None: none did."""
+        with self._database.reading() as connection:
+            return dict(connection.execute(_UNSENT, {"destination": destination or 0}).fetchall())
 
     def tally(self) -> Pruned:
         """How many of all epochs."""

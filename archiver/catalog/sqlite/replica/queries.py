@@ -11,6 +11,7 @@ from typing import Any
 
 from archiver.catalog.sqlite.reading import (
     IS_PRESENT,
+    IS_PRUNED,
     MESSAGES,
     PLACE,
     STORED_MESSAGE,
@@ -85,9 +86,8 @@ def was_removed(destination: str, raw: str) -> str:
 _REMOVED_THERE = was_removed(
     *(f"(SELECT {column} FROM target WHERE number = :target)" for column in ("destination", "raw"))
 )
-UNCOPIED = f"""{MESSAGES}
-    LEFT JOIN copy ON copy.target = :target AND {OF_MESSAGE}
-    WHERE copy.target IS NULL AND NOT {_REMOVED_THERE}"""
+_UNCOPIED = f"{MESSAGES} LEFT JOIN copy ON copy.target = :target AND {OF_MESSAGE} WHERE copy.target IS NULL"
+UNCOPIED = f"{_UNCOPIED} AND NOT {_REMOVED_THERE}"
 """Messages that have no replica in the destination folder and were not removed by its user."""
 
 
@@ -105,11 +105,28 @@ _NOWHERE_ELSE = """NOT EXISTS (
 )"""
 
 
+_IS_HELD = f"({IS_PRESENT} AND folder.listed)"
+
+
+def is_left_pruned(destination: str) -> str:
+    """We removed the message from the source, and no folder of this destination has, or had, a replica of it. Its
+    folder may be gone, too, and may have been renamed there since."""
+    return f"""({IS_PRUNED} AND NOT {_IS_HELD} AND {_NOWHERE_ELSE} AND NOT EXISTS (
+        SELECT 1 FROM copy AS its_copy JOIN target AS its_target ON its_target.number = its_copy.target
+        WHERE its_copy.epoch = message.epoch AND its_copy.uid = message.uid
+        AND its_target.destination = {destination} AND its_target.ended_at IS NULL
+    ))"""
+
+
+_PRUNED = is_left_pruned("(SELECT destination FROM target WHERE number = :target)")
+
+
 def missing(*, vanished: bool) -> str:
-    """The messages of `folders` that have no replica in the destination folder and were not removed by its user;
-    with `vanished` also those that are no longer at the source."""
-    which = f"({IS_PRESENT} OR {_NOWHERE_ELSE})" if vanished else IS_PRESENT
-    return f"{UNCOPIED} AND epoch.folder IN {any_of('folders')} AND {which}"
+    """The messages of `folders` that have no replica in the destination folder and were not removed by its user:
+    those at the source, and those that we removed there; with `vanished` all that are no longer at the source."""
+    which = f"({IS_PRESENT} OR {_NOWHERE_ELSE})" if vanished else f"({_IS_HELD} OR {_PRUNED})"
+    # NOTE: it is asked first whether anybody wants the message: what follows takes longer.
+    return f"{_UNCOPIED} AND epoch.folder IN {any_of('folders')} AND {which} AND NOT {_REMOVED_THERE}"
 
 
 REPLICA_FOLDER = """target.number, target.raw, target.uidvalidity, target.uidnext, target.messages, target.renaming,
