@@ -20,7 +20,8 @@ from archiver.catalog.sqlite.migrations import MIGRATIONS
 from archiver.catalog.sqlite.schema.tables import TABLES as CATALOG_TABLES
 from archiver.config.fleet.files import account_files, fleet_conflicts
 from archiver.config.load import load_account
-from archiver.config.settings import TABLES, FilesSettings
+from archiver.config.settings import TABLES
+from archiver.config.tables.server import FilesSettings
 from archiver.facts import segment as journal_format
 from archiver.facts.archive import Fact, StoredFact
 from archiver.facts.known import Tally

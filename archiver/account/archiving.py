@@ -19,7 +19,8 @@ from archiver.archive.plan import live_epochs
 from archiver.archive.run import Rules, archive_folders, record_folders
 from archiver.archive.scanned import QuarantineRetry
 from archiver.archive.unrecorded import UnrecordedFiles
-from archiver.config.settings import FilesSettings, Settings
+from archiver.config.settings import Settings
+from archiver.config.tables.server import FilesSettings
 from archiver.control.run import RunControl, utc_now, utc_today
 from archiver.events import Noted, Progress
 from archiver.facts.known import Quarantined, Tally

@@ -17,7 +17,8 @@ from archiver.account.servers import destination_of, source_of
 from archiver.account.sharing import address_in, mailbox_of
 from archiver.catalog.port import Catalog
 from archiver.config.secrecy import seal
-from archiver.config.settings import DestinationSettings, FilesSettings, Settings
+from archiver.config.settings import Settings
+from archiver.config.tables.server import DestinationSettings, FilesSettings
 from archiver.control.run import RunControl, utc_now
 from archiver.destination.port import MailDestination
 from archiver.errors import AuthenticationFailed, BackendError, ConfigError

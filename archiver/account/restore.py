@@ -21,7 +21,8 @@ from archiver.account.servers import destination_of
 from archiver.account.sharing import address_in
 from archiver.catalog.places import places_of
 from archiver.catalog.port import Catalog
-from archiver.config.settings import DestinationSettings, ServerSettings, Settings
+from archiver.config.settings import Settings
+from archiver.config.tables.server import DestinationSettings, ServerSettings
 from archiver.control.run import RunControl
 from archiver.destination.open import open_destination
 from archiver.destination.pace import Pace

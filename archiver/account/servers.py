@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeVar
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from archiver.config.settings import (
+from archiver.config.settings import Settings
+from archiver.config.tables.server import (
     DestinationSettings,
     FilesSettings,
     LimitsSettings,
     ServerSettings,
-    Settings,
     SharedLimits,
     SourceSettings,
 )

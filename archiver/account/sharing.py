@@ -22,7 +22,8 @@ from pathlib import Path
 from msgspec import Struct
 
 from archiver.config.hosts import host_on_the_wire
-from archiver.config.settings import DestinationSettings, Settings, SourceSettings
+from archiver.config.settings import Settings
+from archiver.config.tables.server import DestinationSettings, SourceSettings
 from archiver.destination.folder_map.escapes import unescape_level
 from archiver.errors import ConfigError
 from archiver.facts.replica import Address

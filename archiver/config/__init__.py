@@ -1,8 +1,8 @@
 """Account files (TOML), and the secrets they refer to.
 
 references  secrets, tokens and keys by reference, never the thing itself
-settings    the keys as frozen values, with their checks
-tables      those of its tables that need a file each
+settings    an account as configured, and all tables of its file
+tables      the tables' keys as frozen values, with their checks
 shape       reads a table by the annotations of its class; finds every mistake
 protocols   what the protocols differ in: usual ports, keys that one of them does not have
 load        makes settings of an account's tables; reports all mistakes of a file at once

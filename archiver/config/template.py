@@ -10,8 +10,8 @@ from msgspec import Struct
 
 from archiver.config.protocols import usual_port
 from archiver.config.references import SecretReference
-from archiver.config.settings import Protocol, Tls
 from archiver.config.tables.oauth2 import OF_A_PERSON, Flow, Provider
+from archiver.config.tables.server import Protocol, Tls
 
 PLACEHOLDER = SecretReference("env", "ALICE_PASSWORD")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-from archiver.config.settings import ServerSettings
+from archiver.config.tables.server import ServerSettings
 from archiver.control.limits.port import Meter
 from archiver.destination.flags import FlagCommands
 from archiver.destination.folders import FolderCommands

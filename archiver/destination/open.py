@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from archiver.config.settings import DestinationSettings
+from archiver.config.tables.server import DestinationSettings
 from archiver.destination.imap import ImapDestination
 from archiver.destination.port import MailDestination
 from archiver.login.port import Authenticator

@@ -15,7 +15,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from archiver.config.settings import SharedLimits
+from archiver.config.tables.server import SharedLimits
 from archiver.control.limits.port import Meter
 from archiver.control.run import RunControl
 from archiver.control.waiting import lock_free_after_fork

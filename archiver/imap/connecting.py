@@ -20,7 +20,7 @@ from imapclient import SocketTimeout
 from imapclient.exceptions import IMAPClientError
 
 from archiver.config.secrets import warn_of_others
-from archiver.config.settings import ServerSettings
+from archiver.config.tables.server import ServerSettings
 from archiver.errors import (
     BackendError,
     ConfigError,

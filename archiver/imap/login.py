@@ -7,7 +7,7 @@ the connection is refused with the reason.
 from __future__ import annotations
 
 from archiver.config.secrets import Secret
-from archiver.config.settings import ServerSettings
+from archiver.config.tables.server import ServerSettings
 from archiver.errors import AuthenticationFailed, ConnectionRefused, Where
 from archiver.imap.capabilities import capabilities_of
 from archiver.imap.connecting import Imap, open_session

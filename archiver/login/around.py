@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from archiver.config.secrets import Secret
-from archiver.config.settings import ServerSettings
+from archiver.config.tables.server import ServerSettings
 from archiver.errors import AuthenticationFailed, ConfigError, Where
 from archiver.login.attempts import name_of
 from archiver.login.exchange import Exchange

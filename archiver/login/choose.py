@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from archiver.config.secrets import resolve
-from archiver.config.settings import ServerSettings
+from archiver.config.tables.server import ServerSettings
 from archiver.login.port import Authenticator
 
 

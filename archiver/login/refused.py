@@ -23,7 +23,7 @@ from typing import TypeVar
 from msgspec import Struct, to_builtins
 from msgspec.structs import asdict
 
-from archiver.config.settings import ServerSettings
+from archiver.config.tables.server import ServerSettings
 from archiver.control.run import utc_now
 from archiver.errors import AuthenticationFailed, ConfigError
 from archiver.login.port import Authenticator

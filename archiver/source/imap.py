@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from archiver.config.settings import ServerSettings
+from archiver.config.tables.server import ServerSettings
 from archiver.control.limits.port import Meter
 from archiver.facts.access import FolderAccess
 from archiver.imap.capabilities import ServerFacts, server_facts

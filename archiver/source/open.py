@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from archiver.config.settings import FilesSettings, ServerSettings
+from archiver.config.tables.server import FilesSettings, ServerSettings
 from archiver.login.port import Authenticator
 from archiver.mail.content import Spool
 from archiver.source.imap import ImapSource

@@ -110,7 +110,7 @@ def run_import(settings: Settings, options: ImportOptions, listener: Listener) -
 def _import(settings: Settings, options: ImportOptions, emit: Emit) -> AccountOutcome[ImportResult]:
     from archiver.account.account import Account
     from archiver.account.archiving import import_files, look_at_files, recover_store
-    from archiver.config.settings import FilesSettings
+    from archiver.config.tables.server import FilesSettings
 
     files = FilesSettings(path=options.path.absolute(), format=options.form, labels=options.labels)
     account, run = Account(settings), f"import-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"

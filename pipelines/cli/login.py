@@ -90,7 +90,7 @@ def login(
 
 def _servers(settings: Settings) -> Iterator[ServerSettings]:
     """Those that take a token."""
-    from archiver.config.settings import ServerSettings
+    from archiver.config.tables.server import ServerSettings
 
     for server in (settings.source, settings.destination):
         if isinstance(server, ServerSettings) and server.auth == "oauth2":

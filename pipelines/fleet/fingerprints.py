@@ -20,7 +20,8 @@ from archiver.account.store import Ends, Medium
 from archiver.account.upkeep.retention import next_day
 from archiver.archive.plan import chooses
 from archiver.archive.run import plan_archive
-from archiver.config.settings import ServerSettings, Settings
+from archiver.config.settings import Settings
+from archiver.config.tables.server import ServerSettings
 from archiver.control.run import utc_now, utc_today
 from archiver.errors import ArchiverError
 from archiver.fleet.fingerprint import MOST_DAYS, Fingerprint, digest_of, digest_of_listing

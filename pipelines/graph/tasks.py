@@ -20,7 +20,8 @@ from archiver.account.archive import Archive
 from archiver.account.note import Begin
 from archiver.account.replay import ReplayOptions
 from archiver.config.load import load_account
-from archiver.config.settings import ServerSettings, Settings
+from archiver.config.settings import Settings
+from archiver.config.tables.server import ServerSettings
 from archiver.control.run import utc_now
 from archiver.events import Event, Linked, Planned, Sent, Stored, Verified, Working
 from archiver.journal.recorder import Recorder

@@ -8,7 +8,8 @@ from msgspec import Struct
 
 from archiver.account.archive import Archive
 from archiver.archive.plan import Plan, plan_run
-from archiver.config.settings import FilesSettings, Settings, admin_of
+from archiver.config.settings import Settings
+from archiver.config.tables.server import FilesSettings, admin_of
 from archiver.errors import ArchiverError, BackendError, Interrupted
 from archiver.facts.known import KnownFolder, Quarantined, Tally
 from archiver.mail.counts import counted

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from archiver.config.settings import ServerSettings, SourceSettings
+from archiver.config.tables.server import ServerSettings, SourceSettings
 from archiver.errors import ArchiverError
 from archiver.mail.folder_names import printable
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from archiver.config.providers.table import Recognised, daily, providers, recognised
-from archiver.config.settings import ServerSettings, SourceSettings
+from archiver.config.tables.server import ServerSettings, SourceSettings
 from archiver.imap.capabilities import ServerFacts
 from archiver.report.units import size
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import closing
 
 from archiver.account.account import Account
-from archiver.config.settings import ServerSettings
+from archiver.config.tables.server import ServerSettings
 from archiver.control.run import utc_today
 from archiver.errors import ArchiverError, BackendError
 from archiver.facts.query import Query

@@ -8,8 +8,9 @@ from contextlib import suppress
 from typing import Any
 from unittest.mock import patch
 
+from archiver.config.references import SecretReference
 from archiver.config.secrets import Secret
-from archiver.config.settings import SecretReference, ServerSettings
+from archiver.config.tables.server import ServerSettings
 from archiver.errors import AllRefused, ArchiverError, CountsDisagree
 from archiver.login.password import PasswordAuthenticator
 from archiver.mail.model import INBOX, Fetched, Folder

@@ -20,7 +20,7 @@ import pytest
 
 from archiver.config.load import load_account
 from archiver.config.providers.lookup import Internet
-from archiver.config.settings import ServerSettings
+from archiver.config.tables.server import ServerSettings
 from archiver.errors import SEVERITY
 from pipelines.cli.main import EXIT_CODES, invoke
 from tests.accounts import PROJECT, account_file, archive_of, assert_whole

@@ -16,7 +16,7 @@ import pytest
 from archiver.config.fleet.files import account_files
 from archiver.config.load import load_account
 from archiver.config.references import SecretReference
-from archiver.config.settings import ServerSettings
+from archiver.config.tables.server import ServerSettings
 from pipelines.cli.main import invoke
 from tests.servers.dovecot import Dovecot
 

@@ -8,7 +8,7 @@ from typing import BinaryIO, Literal
 
 from archiver.config.references import SecretReference
 from archiver.config.secrets import Secret
-from archiver.config.settings import Protocol, ServerSettings
+from archiver.config.tables.server import Protocol, ServerSettings
 from archiver.login.password import PasswordAuthenticator
 from archiver.login.port import Authenticator
 from archiver.mail.content import Spool

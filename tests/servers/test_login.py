@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from archiver.config.references import SecretReference
-from archiver.config.settings import ServerSettings
+from archiver.config.tables.server import ServerSettings
 from archiver.errors import AuthenticationFailed, ConnectionLost
 from archiver.login.choose import authenticator_of
 from archiver.mail.model import Folder

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from archiver.config.references import SecretReference
-from archiver.config.settings import ServerSettings
+from archiver.config.tables.server import ServerSettings
 from archiver.errors import AuthenticationFailed, ConfigError
 from archiver.imap.login import connect
 from archiver.login import attempts

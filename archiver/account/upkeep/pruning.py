@@ -11,7 +11,8 @@ from msgspec import Struct
 from archiver.account.archive import Archive
 from archiver.account.restore import source_to_fill
 from archiver.account.servers import no_spool
-from archiver.config.settings import FilesSettings, Settings
+from archiver.config.settings import Settings
+from archiver.config.tables.server import FilesSettings
 from archiver.control.run import RunControl
 from archiver.destination.open import open_destination
 from archiver.destination.port import MailDestination

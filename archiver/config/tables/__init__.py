@@ -1,5 +1,7 @@
-"""The tables of an account file that need a file each, as frozen values with their checks.
+"""The tables of an account file as frozen values. Each checks its values, and says what to write instead.
 
+server  source and destination: a server or files, and how to log in
+rules   what is archived, replayed and kept, and for how long
 oauth2  logins by a token
 s3      a bucket
 notify  notices and metrics

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from archiver.config.secrets import Secret
-from archiver.config.settings import ServerSettings
+from archiver.config.tables.server import ServerSettings
 from archiver.errors import AuthenticationFailed, Where
 from archiver.login.mechanisms import OAuthBearer, XOAuth2
 from archiver.login.oauth.access import AccessTokens

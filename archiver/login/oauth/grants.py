@@ -19,8 +19,8 @@ from msgspec.structs import replace
 
 from archiver.config.secrecy import keep_secret
 from archiver.config.secrets import Secret, resolve
-from archiver.config.settings import ServerSettings
 from archiver.config.tables.oauth2 import OF_A_PERSON, OAuth2Settings
+from archiver.config.tables.server import ServerSettings
 from archiver.errors import AuthenticationFailed, BackendError, ConfigError, ConnectionRefused, Where
 from archiver.login.oauth import tokens
 from archiver.login.oauth.keeping import register

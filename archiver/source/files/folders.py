@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from msgspec import Struct
 
-from archiver.config.settings import FilesSettings
+from archiver.config.tables.server import FilesSettings
 from archiver.errors import ConfigError
 from archiver.mail.folder_names import encode_name, printable
 from archiver.mail.model import IMPORTED, INBOX, Folder

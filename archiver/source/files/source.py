@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
-from archiver.config.settings import FilesSettings
+from archiver.config.tables.server import FilesSettings
 from archiver.control.limits.port import Meter
 from archiver.errors import (
     ArchiveNotWritable,

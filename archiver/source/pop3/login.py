@@ -6,7 +6,7 @@ import ssl
 from typing import ClassVar
 
 from archiver.config.secrets import Secret
-from archiver.config.settings import ServerSettings
+from archiver.config.tables.server import ServerSettings
 from archiver.errors import AuthenticationFailed, ConnectionRefused, Where
 from archiver.imap.connecting import open_session
 from archiver.login.around import of_login, offer_of, with_secret, words_for

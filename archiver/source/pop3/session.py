@@ -11,7 +11,7 @@ import ssl
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
-from archiver.config.settings import ServerSettings
+from archiver.config.tables.server import ServerSettings
 from archiver.errors import (
     BackendError,
     ConnectionLost,

@@ -11,7 +11,7 @@ from functools import partial
 
 from msgspec.structs import replace
 
-from archiver.config.settings import ServerSettings
+from archiver.config.tables.server import ServerSettings
 from archiver.control.limits.port import Meter
 from archiver.errors import (
     CountsDisagree,

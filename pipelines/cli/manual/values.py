@@ -7,8 +7,8 @@ from typing import Literal, get_args
 import click
 from msgspec import Struct
 
-from archiver.config.settings import Tls
 from archiver.config.tables.oauth2 import Flow, Provider
+from archiver.config.tables.server import Tls
 
 #: accounts   account files, and folders of them
 #: names      the names of the accounts that the line names so far, for a GLOB

@@ -14,8 +14,8 @@ from archiver.errors import ConfigError
 
 if TYPE_CHECKING:
     from archiver.config.references import SecretReference
-    from archiver.config.settings import Protocol, Tls
     from archiver.config.tables.oauth2 import Flow
+    from archiver.config.tables.server import Protocol, Tls
     from archiver.config.template import NewAccount, NewDestination, NewToken
 
 _KINDS = ("env", "file", "command", "keyring")

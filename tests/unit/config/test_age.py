@@ -7,7 +7,7 @@ from datetime import date
 import pytest
 
 from archiver.config.age import checked_age, day_of, imap_day
-from archiver.config.settings import MessageRules
+from archiver.config.tables.rules import MessageRules
 
 TODAY = date(2026, 3, 31)
 

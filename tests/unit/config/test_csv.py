@@ -12,7 +12,8 @@ from archiver.config.fleet.made import by_text
 from archiver.config.fleet.rows import Problem, read_sheet
 from archiver.config.fleet.toml import differing, text_of
 from archiver.config.layers import Tree
-from archiver.config.settings import TABLES, FilesSettings
+from archiver.config.settings import TABLES
+from archiver.config.tables.server import FilesSettings
 
 
 def cells(text: str | bytes, encoding: str = "utf-8") -> list[dict[str, object]]:

@@ -14,7 +14,8 @@ from archiver.config.fleet.files import Chosen, find_accounts
 from archiver.config.layers import PATHS, KnownDefaults
 from archiver.config.load import load_account
 from archiver.config.references import SecretReference
-from archiver.config.settings import TABLES, FilesSettings
+from archiver.config.settings import TABLES
+from archiver.config.tables.server import FilesSettings
 from archiver.errors import ConfigError
 
 ACCOUNT = '[source]\nhost = "h"\nuser = "u"\npassword = { env = "P" }\n[archive]\npath = "archives/{account}"\n'

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from archiver.config.settings import FilesSettings
+from archiver.config.tables.server import FilesSettings
 from archiver.errors import ConfigError, CountsDisagree, ServerUnavailable
 from archiver.mail.model import Fetched, Undelivered
 from archiver.source.files.found import FoundFile, FoundMessage
