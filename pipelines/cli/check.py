@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from archiver.replay.identify import IdentityAnswer
     from archiver.report.units import Row
     from pipelines.cli.terminal import Terminal
-    from pipelines.show.preview_destination import DestinationPreview
-    from pipelines.show.preview_token import TokenPreview
-    from pipelines.show.previewed import Preview
+    from pipelines.show.preview.destination import DestinationPreview
+    from pipelines.show.preview.result import Preview
+    from pipelines.show.preview.token import TokenPreview
 
 
 @click.command
@@ -117,8 +117,8 @@ def _look(
     try_notices: bool = False,
     limits: Mapping[str, Any] | None = None,
 ) -> int:
-    from pipelines.show.fleet_check import check_table, estimates, lines_of_all, rooms, together
-    from pipelines.show.preview import preview_accounts
+    from pipelines.show.preview.look import preview_accounts
+    from pipelines.show.preview.table import check_table, estimates, lines_of_all, rooms, together
 
     accounts = load_accounts(configs, terminal)
     STOP.install()
@@ -269,7 +269,7 @@ def _not_ours(found: NotOurs, settings: Settings, *, compared: bool) -> str:
 
 def _to_send(preview: Preview) -> str | None:
     """About how much a run will send to the destination, and whether it has room for that."""
-    from pipelines.show.provider import days_words
+    from pipelines.show.preview.provider import days_words
 
     there, work = preview.destination, preview.to_send
     if there is None or work is None:
@@ -299,7 +299,7 @@ def _facts(preview: Preview) -> list[tuple[str, str]]:
 
 
 def _facts_of(server: ServerFacts, settings: ServerSettings, token: TokenPreview | None) -> list[tuple[str, str]]:
-    from pipelines.show.provider import provider_facts
+    from pipelines.show.preview.provider import provider_facts
 
     tls = "none: anyone on the network can read the password and the mail"
     if server.tls is not None:
@@ -320,7 +320,7 @@ def _facts_of(server: ServerFacts, settings: ServerSettings, token: TokenPreview
 
 
 def _estimate(preview: Preview) -> str:
-    from pipelines.show.provider import days_words
+    from pipelines.show.preview.provider import days_words
 
     totals = preview.totals
     has = f"{counted(totals['folders'], 'folder')}, {counted(totals['messages'], 'message')}"

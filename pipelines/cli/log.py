@@ -24,7 +24,7 @@ from pipelines.cli.streams import StandardStream
 from pipelines.show.lines import folder_in
 
 if TYPE_CHECKING:
-    from pipelines.show.display import LogLine
+    from pipelines.show.live.display import LogLine
 
 Level = Literal["info", "warning", "error"]
 _LEVELS: dict[str | None, Level] = {"red": "error", "yellow": "warning"}
@@ -60,7 +60,7 @@ class Log:
 
     def say(self, text: str, style: str | None = None, account: str = "") -> None:
         """Add what is said in a style of Rich's."""
-        from pipelines.show.display import LogLine
+        from pipelines.show.live.display import LogLine
 
         for each in text.splitlines():
             if each.strip():

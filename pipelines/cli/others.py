@@ -18,8 +18,8 @@ from archiver.errors import ArchiveNotWritable, ArchiverError, worst
 from pipelines.cli.accounts import Accounts
 from pipelines.failures import foreseen, logged
 from pipelines.outcome import AccountOutcome
-from pipelines.show.display import LogLine
 from pipelines.show.lines import difference_lines, failure_lines, folder_in
+from pipelines.show.live.display import LogLine
 from pipelines.show.reasons import reason_of
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from archiver.mail.folder_names import printable
 from pipelines.cli.log import Lines, Log
-from pipelines.show.display import Display, LogLine
+from pipelines.show.live.display import Display, LogLine
 from pipelines.stop import STOP
 
 if TYPE_CHECKING:

@@ -15,11 +15,14 @@ import pytest
 from rich.console import Console
 
 from archiver.events import Linked, Noted, Planned, Received, Stored, Verified, Working
+from archiver.report.units import size
 from pipelines.events import AnyEvent, Began, Channel, Ended, Expected, Failed, Waiting, emit
 from pipelines.failures import with_file
 from pipelines.show.accounts import accounts_line, accounts_table
-from pipelines.show.display import Display, Work, duration, progress_line, seconds_left, share_done, size
 from pipelines.show.lines import equation, failure_lines
+from pipelines.show.live.display import Display
+from pipelines.show.live.table import live_lines
+from pipelines.show.live.work import Work, duration, progress_line, seconds_left, share_done
 from pipelines.show.tables import folders_table, plan_table, status_text
 from tests.patience import PATIENCE
 
@@ -185,11 +188,11 @@ def test_a_stop_is_reported_once(number: int, again: str) -> None:
 
 def test_moving_lines_fit_their_terminal() -> None:
     console = Console(file=io.StringIO(), width=80, height=10, force_terminal=True)
-    display = Display(lambda *_: None, [], live=console, quiet=False, verbose=False, stopping=lambda: None)
-    for number in range(50):
-        display(f"account-with-a-long-name-{number}", Working("a very long folder name " * 9))
-        display(f"account-with-a-long-name-{number}", Planned(100_000, 1_500_000_000))
-    text = shown(display._moving(console))
+    works = [Work(f"account-with-a-long-name-{number}") for number in range(50)]
+    for work in works:
+        work.take(Working("a very long folder name " * 9), 0.0)
+        work.take(Planned(100_000, 1_500_000_000), 0.0)
+    text = shown(live_lines(works, console, now=1.0, elapsed=1.0))
     assert len(text.splitlines()) == 8
     assert "0 of 50 accounts done" in text
     assert max(map(len, text.splitlines())) <= 80
@@ -405,7 +408,7 @@ class TestAFailureThatMayPass:
 _FORKED_WHILE_WRITING = """
 import io, os, threading
 from archiver.events import Noted
-from pipelines.show.display import Display
+from pipelines.show.live.display import Display
 
 forking = threading.Event()
 

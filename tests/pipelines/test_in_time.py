@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from archiver.config.load import load_account
-from pipelines.show.in_time import Looks
-from pipelines.show.pace import Sample, Work, estimate, samples_of
+from pipelines.show.preview.in_time import Looks
+from pipelines.show.preview.pace import Sample, Work, estimate, samples_of
 
 
 def test_results_come_in_the_order_of_the_items() -> None:

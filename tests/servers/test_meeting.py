@@ -12,8 +12,8 @@ import pytest
 
 from archiver.config.load import load_account
 from archiver.replay.contents import MailboxContents
-from pipelines.show.preview import preview_accounts
-from pipelines.show.previewed import Preview
+from pipelines.show.preview.look import preview_accounts
+from pipelines.show.preview.result import Preview
 from tests.accounts import archive_of, archive_state, command, mail, mails, run
 from tests.faults.replays import migration
 from tests.servers.dovecot import Dovecot

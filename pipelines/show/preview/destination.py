@@ -30,8 +30,8 @@ from archiver.replay.folders.create import Recorded, map_of
 from archiver.replay.identify import IdentityAnswer
 from archiver.replay.send.labels import require_labels
 from pipelines.failures import logged
-from pipelines.show.preview_token import TokenPreview, preview_token
-from pipelines.show.provider import provider_to_json
+from pipelines.show.preview.provider import provider_to_json
+from pipelines.show.preview.token import TokenPreview, preview_token
 from pipelines.stop import STOP
 
 

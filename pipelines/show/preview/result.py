@@ -16,12 +16,12 @@ from archiver.mail.counts import counted
 from archiver.mail.folder_names import printable
 from archiver.report.document import Notice
 from archiver.report.units import size
-from pipelines.show.pace import Sample, Work
-from pipelines.show.place import ArchivePlace
-from pipelines.show.preview_bucket import BucketPreview
-from pipelines.show.preview_destination import DestinationPreview, server_to_json
-from pipelines.show.preview_token import TokenPreview
-from pipelines.show.provider import provider_to_json
+from pipelines.show.preview.bucket import BucketPreview
+from pipelines.show.preview.destination import DestinationPreview, server_to_json
+from pipelines.show.preview.pace import Sample, Work
+from pipelines.show.preview.place import ArchivePlace
+from pipelines.show.preview.provider import provider_to_json
+from pipelines.show.preview.token import TokenPreview
 
 #: Notices that are worth a line in a table of many accounts.
 _KINDS = {"window": "only a part is shown", "empty": "no message is shown", "admin": "an admin sees no folder"}

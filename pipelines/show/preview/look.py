@@ -36,14 +36,14 @@ from archiver.report.notices import admin_notices, doubts_seen, empty_notices, r
 from archiver.source.numbering import Numbering, UnrecordedNumbers
 from archiver.source.spelling import recognised
 from pipelines.failures import logged
-from pipelines.show.in_time import Looks
-from pipelines.show.pace import samples_of
-from pipelines.show.place import ArchivePlace, nowhere, place_of
-from pipelines.show.preview_bucket import BucketPreview, preview_bucket
-from pipelines.show.preview_destination import AtSource, preview_destination
-from pipelines.show.preview_token import preview_token
-from pipelines.show.previewed import Beginning, FolderPreview, Preview
-from pipelines.show.too_large import count_too_large
+from pipelines.show.preview.bucket import BucketPreview, preview_bucket
+from pipelines.show.preview.destination import AtSource, preview_destination
+from pipelines.show.preview.in_time import Looks
+from pipelines.show.preview.pace import samples_of
+from pipelines.show.preview.place import ArchivePlace, nowhere, place_of
+from pipelines.show.preview.result import Beginning, FolderPreview, Preview
+from pipelines.show.preview.token import preview_token
+from pipelines.show.preview.too_large import count_too_large
 from pipelines.stop import STOP
 
 SIDE_BY_SIDE = 16

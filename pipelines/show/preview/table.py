@@ -14,8 +14,8 @@ from archiver.mail.counts import counted
 from archiver.mail.folder_names import printable
 from archiver.report.units import Row, size, span
 from pipelines.show.accounts import Line, Worded
-from pipelines.show.pace import Sample, estimate
-from pipelines.show.previewed import Preview
+from pipelines.show.preview.pace import Sample, estimate
+from pipelines.show.preview.result import Preview
 
 WORKERS = 4  # of a run, by itself
 
