@@ -15,7 +15,7 @@ from pipelines.failures import foreseen, logged, with_file
 from pipelines.stop import STOP
 
 if TYPE_CHECKING:
-    from archiver.config.load import Settings
+    from archiver.config.settings import Settings
 
 T = TypeVar("T")
 

@@ -24,7 +24,8 @@ from typing import Any, Protocol
 
 from archiver.config.load import load_account
 from archiver.control.run import RunControl
-from pipelines.engine.run import Options, run_accounts
+from pipelines.attempts import Options
+from pipelines.engine.run import run_accounts
 from pipelines.events import log_line
 from tests.patience import PATIENCE
 from tests.servers.wire import Append

@@ -17,7 +17,7 @@ from archiver.catalog.port import Catalog
 from archiver.catalog.replicas import PendingMessages
 from archiver.config.settings import Settings
 from archiver.control.run import RunControl
-from archiver.destination.folder_map.mapping import MapRules
+from archiver.destination.folder_map.choices import MapRules
 from archiver.destination.folder_map.replayed import require_all_mail
 from archiver.destination.pace import Pace
 from archiver.destination.port import MailDestination

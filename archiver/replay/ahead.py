@@ -16,7 +16,7 @@ from types import TracebackType
 from msgspec import Struct, field
 
 from archiver.control.run import RunControl
-from archiver.destination.folder_map.mapping import MapRules
+from archiver.destination.folder_map.choices import MapRules
 from archiver.destination.pace import Pace
 from archiver.destination.port import MailDestination
 from archiver.errors import (

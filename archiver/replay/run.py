@@ -12,7 +12,7 @@ from functools import partial
 
 from msgspec import Struct, field
 
-from archiver.destination.folder_map.mapping import MapRules
+from archiver.destination.folder_map.choices import MapRules
 from archiver.destination.port import MailDestination
 from archiver.errors import (
     AuthenticationFailed,

@@ -15,7 +15,7 @@ from pipelines.outcome import AccountOutcome, T
 if TYPE_CHECKING:
     from archiver.account.sharing import Sharing
     from archiver.config.fleet.files import Chosen, FleetFiles
-    from archiver.config.load import Settings
+    from archiver.config.settings import Settings
     from pipelines.cli.terminal import Terminal
 
 

@@ -57,7 +57,7 @@ def archive(
     \b
       archiver archive configs/alice.toml
     """
-    from pipelines.engine.run import Options
+    from pipelines.attempts import Options
 
     options = Options(
         steps="archive",

@@ -22,7 +22,7 @@ from pipelines.stop import STOP
 
 if TYPE_CHECKING:
     from archiver.config.fleet.files import Chosen
-    from archiver.config.load import Settings
+    from archiver.config.settings import Settings
     from archiver.destination.folder_map.not_ours import NotOurs
     from archiver.imap.capabilities import ServerFacts
     from archiver.replay.identify import IdentityAnswer

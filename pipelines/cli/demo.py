@@ -14,7 +14,7 @@ from pipelines.outcome import AccountOutcome
 from pipelines.stop import STOP
 
 if TYPE_CHECKING:
-    from archiver.config.load import Settings
+    from archiver.config.settings import Settings
     from archiver.replay.compare.result import DestinationCheck
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from archiver.account.account import Account
     from archiver.account.archive import Archive
     from archiver.account.export import ExportOptions, Form
-    from archiver.config.load import Settings
+    from archiver.config.settings import Settings
     from archiver.report.units import Row
     from pipelines.cli.terminal import Terminal
 

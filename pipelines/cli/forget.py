@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from archiver.account.archive import Archive
     from archiver.account.upkeep.forgetting import Doom
     from archiver.catalog.keeping import HeldPlace
-    from archiver.config.load import Settings
+    from archiver.config.settings import Settings
     from archiver.facts.query import Found
 
 _FORGET = "forget"

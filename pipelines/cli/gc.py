@@ -21,7 +21,7 @@ from pipelines.stop import STOP
 
 if TYPE_CHECKING:
     from archiver.config.fleet.files import Chosen
-    from archiver.config.load import Settings
+    from archiver.config.settings import Settings
     from archiver.report.units import Row
     from pipelines.cli.terminal import Terminal
 

@@ -19,7 +19,7 @@ from pipelines.outcome import AccountOutcome, Emit, run_each
 
 if TYPE_CHECKING:
     from archiver.account.archive import Archive
-    from archiver.config.load import Settings
+    from archiver.config.settings import Settings
 
 _HOLD = "hold"
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from archiver.account.archive import Archive
     from archiver.account.archiving import ImportResult
     from archiver.archive.unrecorded import UnrecordedFiles
-    from archiver.config.load import Settings
+    from archiver.config.settings import Settings
     from archiver.report.units import Row
     from pipelines.cli.terminal import Terminal
 

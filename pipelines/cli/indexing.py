@@ -20,7 +20,7 @@ from pipelines.stop import STOP
 
 if TYPE_CHECKING:
     from archiver.account.archive import Archive
-    from archiver.config.load import Settings
+    from archiver.config.settings import Settings
     from pipelines.cli.terminal import Terminal
 
 INDEX = "index"

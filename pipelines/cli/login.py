@@ -23,7 +23,8 @@ from pipelines.stop import STOP
 
 if TYPE_CHECKING:
     from archiver.config.fleet.files import Chosen
-    from archiver.config.load import ServerSettings, Settings
+    from archiver.config.settings import Settings
+    from archiver.config.tables.server import ServerSettings
     from archiver.login.oauth.access import AccessTokens
     from archiver.login.oauth.device import Prompt
     from pipelines.cli.terminal import Terminal

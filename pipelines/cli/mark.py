@@ -22,7 +22,7 @@ from pipelines.outcome import AccountOutcome, Emit, run_each
 
 if TYPE_CHECKING:
     from archiver.config.fleet.files import Chosen
-    from archiver.config.load import Settings
+    from archiver.config.settings import Settings
 
 _MARK = "mark"
 _ANYWAY = "if it is so all the same, give --yes"

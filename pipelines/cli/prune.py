@@ -24,7 +24,7 @@ from pipelines.stop import STOP
 
 if TYPE_CHECKING:
     from archiver.config.fleet.files import Chosen
-    from archiver.config.load import Settings
+    from archiver.config.settings import Settings
     from archiver.report.units import Row
     from archiver.upkeep.prune import FolderOutcome, PruneResult
     from archiver.upkeep.prune_plan import FolderPlan, PruneRules

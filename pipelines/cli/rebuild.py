@@ -21,7 +21,7 @@ from pipelines.stop import STOP
 
 if TYPE_CHECKING:
     from archiver.account.archive import Archive
-    from archiver.config.load import Settings
+    from archiver.config.settings import Settings
 
 _REBUILD = "rebuild"
 

@@ -18,7 +18,7 @@ from pipelines.cli.options import Integer, config_argument, output_options, term
 from pipelines.outcome import AccountOutcome, Emit, run_each
 
 if TYPE_CHECKING:
-    from archiver.config.load import Settings
+    from archiver.config.settings import Settings
 
 _RELEASE = "release"
 

@@ -88,7 +88,7 @@ def replay(
       archiver replay configs/alice.toml --include-vanished
       archiver replay configs/alice.toml --as-of 2026-11-20
     """
-    from pipelines.engine.run import Options
+    from pipelines.attempts import Options
 
     moment = None
     if as_of is not None:

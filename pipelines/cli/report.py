@@ -32,7 +32,7 @@ from pipelines.show.lines import (
 
 if TYPE_CHECKING:
     from archiver.config.fleet.files import Chosen
-    from archiver.config.load import Settings
+    from archiver.config.settings import Settings
     from pipelines.cli.terminal import Terminal
 
 _SHOWN = 50

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from archiver.account.archive import Archive
     from archiver.account.restore import RestoreMailbox, RestoreRequest, RestoreResult
     from archiver.catalog.port import Catalog
-    from archiver.config.load import Settings
+    from archiver.config.settings import Settings
     from archiver.replay.restore.choice import Candidate
 
 _RESTORE = "restore"

@@ -38,7 +38,7 @@ def retry(
       archiver retry configs/alice.toml
       archiver retry configs/alice.toml --accept
     """
-    from pipelines.engine.run import Options
+    from pipelines.attempts import Options
 
     options = Options(retry="accept" if accept else "all")
     return run_accounts_of(configs, options, workers, terminal_of(as_json, quiet, verbose))

@@ -54,9 +54,9 @@ from pipelines.stop import STOP
 
 if TYPE_CHECKING:
     from archiver.config.fleet.files import Chosen
+    from pipelines.attempts import Options, Run
     from pipelines.cli.console import PlainConsole
     from pipelines.cli.terminal import Terminal
-    from pipelines.engine.run import Options, Run
     from pipelines.events import Listener
     from pipelines.graph.board import Board
 
@@ -121,7 +121,7 @@ def run(
       archiver run configs/ --quiet            for cron: show only problems
       archiver run configs/ --json >run.json   for programs
     """
-    from pipelines.engine.run import Options
+    from pipelines.attempts import Options
 
     options = Options(
         steps="run",

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from archiver.account.archive import Archive
     from archiver.catalog.port import MessageIndex
     from archiver.config.fleet.files import Chosen
-    from archiver.config.load import Settings
+    from archiver.config.settings import Settings
     from pipelines.cli.terminal import Terminal
 
 _SENDER_WIDTH, _FLAGS_WIDTH, _REFERENCE_WIDTH = 28, 24, 40

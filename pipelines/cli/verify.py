@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from archiver.account.archive import Archive
     from archiver.account.store import Medium
     from archiver.config.fleet.files import Chosen
-    from archiver.config.load import DestinationSettings, Settings
+    from archiver.config.settings import Settings
+    from archiver.config.tables.server import DestinationSettings
     from archiver.mail.model import Placement
     from archiver.replay.compare.result import DestinationCheck
     from archiver.report.units import Row

@@ -31,7 +31,7 @@ from pipelines.stop import STOP
 if TYPE_CHECKING:
     from archiver.config.fleet.files import Chosen
     from archiver.config.settings import Settings
-    from pipelines.engine.run import Options
+    from pipelines.attempts import Options
     from pipelines.events import Listener
     from pipelines.graph.board import Board
 
@@ -78,7 +78,7 @@ def worker(
       archiver worker configs/ --every 1h       each account every hour
       archiver worker configs/ --once           what is due now, for a timer
     """
-    from pipelines.engine.run import Options
+    from pipelines.attempts import Options
 
     terminal = terminal_of(as_json, quiet, verbose)
     options = Options(steps="run", workers=workers or _AT_A_TIME, scheduler_url=scheduler_url)

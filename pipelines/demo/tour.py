@@ -19,15 +19,16 @@ from typing import Any
 from msgspec import to_builtins
 from rich.console import Console
 
-from archiver.config.load import Settings
+from archiver.config.settings import Settings
 from archiver.mail.folder_names import printable
 from archiver.replay.compare.result import DestinationCheck
 from archiver.report.units import Row, completed
 from archiver.report.verdict import verdict
+from pipelines.attempts import Options
 from pipelines.demo.mail import NEW_USER, RENAMED, USER, Mail
 from pipelines.demo.mailbox import SourceMailbox
 from pipelines.demo.server import HOST, SampleServer
-from pipelines.engine.run import Options, run_accounts
+from pipelines.engine.run import run_accounts
 from pipelines.events import AnyEvent
 from pipelines.outcome import AccountOutcome
 from pipelines.reporting.files import write_page

@@ -33,8 +33,6 @@ from pipelines.outcome import AccountOutcome
 from pipelines.steps import forget_listings
 from pipelines.stop import STOP
 
-__all__ = ["Options", "Run", "run_accounts"]
-
 _WAVE = 100
 
 #: For a postponed account, when nothing else is left to do: the next run is the better time for a longer one.

@@ -18,8 +18,6 @@ from archiver.facts.mailbox import DestinationFolders
 from archiver.mail.folder_names import canonical_raw, encode_name
 from archiver.mail.model import INBOX, Folder
 
-__all__ = ["FolderMap", "MapRules", "MappedFolder", "map_folders"]
-
 Choices = Mapping[bytes, Choice]
 
 

@@ -7,7 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 from msgspec.structs import replace
 
-from archiver.destination.folder_map.mapping import FolderMap, MappedFolder, MapRules, map_folders
+from archiver.destination.folder_map.choices import MapRules
+from archiver.destination.folder_map.mapping import FolderMap, MappedFolder, map_folders
 from archiver.destination.port import FolderTree
 from archiver.errors import ConfigError, FolderRefused
 from archiver.events import Noted

@@ -13,7 +13,8 @@ from functools import partial
 from msgspec import Struct
 from msgspec.structs import replace
 
-from archiver.destination.folder_map.mapping import MappedFolder, MapRules
+from archiver.destination.folder_map.choices import MapRules
+from archiver.destination.folder_map.mapping import MappedFolder
 from archiver.destination.port import DestinationReader, FolderOpener
 from archiver.errors import ArchiverError, FolderNotFound, FolderRefused, PermissionDenied
 from archiver.events import Noted

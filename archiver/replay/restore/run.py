@@ -9,7 +9,7 @@ from functools import partial
 
 from msgspec import Struct
 
-from archiver.destination.folder_map.mapping import MapRules
+from archiver.destination.folder_map.choices import MapRules
 from archiver.destination.port import MailDestination
 from archiver.errors import FolderNotFound
 from archiver.events import Planned

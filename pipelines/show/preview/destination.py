@@ -17,7 +17,7 @@ from archiver.account.archive import known_number
 from archiver.account.meeting import copies_at, look_at_both, look_at_meeting, removed_at, words_of
 from archiver.account.replay import map_rules
 from archiver.catalog.port import Catalog
-from archiver.config.load import Settings
+from archiver.config.settings import Settings
 from archiver.destination.folder_map.not_ours import NotOurs, OurCopies, not_ours
 from archiver.destination.folder_map.replayed import is_replayed, require_all_mail
 from archiver.errors import ArchiverError, ConfigError

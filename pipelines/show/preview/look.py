@@ -19,7 +19,7 @@ from archiver.account.meeting import check_source
 from archiver.account.others import sharing_of
 from archiver.archive.plan import Plan, expected_fetch, plan_run
 from archiver.archive.run import plan_archive
-from archiver.config.load import Settings
+from archiver.config.settings import Settings
 from archiver.config.tables.server import admin_of
 from archiver.control.run import utc_today
 from archiver.errors import ArchiverError, ConnectionLost, Where

@@ -9,7 +9,7 @@ from msgspec import Struct, to_builtins
 from archiver.account.account import Account
 from archiver.account.sharing import Sharing
 from archiver.account.store import Medium
-from archiver.config.load import Settings
+from archiver.config.settings import Settings
 from archiver.errors import ArchiverError, ConfigError, worst
 from archiver.imap.capabilities import ServerFacts
 from archiver.mail.counts import counted

@@ -9,7 +9,8 @@ import pytest
 
 from archiver.account.others import neighbours_of, sharing_of
 from archiver.account.sharing import Sharing, mailbox, sharing_among
-from archiver.config.load import Settings, load_account
+from archiver.config.load import load_account
+from archiver.config.settings import Settings
 from archiver.destination.folder_map.not_ours import NotOurs, not_ours
 from archiver.errors import ConfigError
 from archiver.facts.mailbox import DestinationFolders

@@ -11,9 +11,10 @@ import pytest
 from msgspec.structs import asdict
 
 from archiver.config.fleet.files import account_files, fleet_conflicts
-from archiver.config.load import SecretReference, Settings, load_account
+from archiver.config.load import load_account
+from archiver.config.references import SecretReference
 from archiver.config.secrets import resolve
-from archiver.config.settings import TABLES
+from archiver.config.settings import TABLES, Settings
 from archiver.config.tables.s3 import S3Settings
 from archiver.config.template import NewAccount, template
 from archiver.errors import ConfigError

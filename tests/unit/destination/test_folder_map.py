@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archiver.destination.folder_map.mapping import FolderMap, MapRules, map_folders
+from archiver.destination.folder_map.choices import MapRules
+from archiver.destination.folder_map.mapping import FolderMap, map_folders
 from archiver.facts.mailbox import DestinationFolders
 from archiver.mail.folder_names import canonical_raw, encode_name, folder_path
 from archiver.mail.model import Folder, Listed
