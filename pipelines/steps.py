@@ -19,7 +19,8 @@ from archiver.account.archiving import archive_listed, recover_store, rules_of
 from archiver.account.meeting import check_source, require_login
 from archiver.account.note import NoteFile
 from archiver.archive.context import Follower
-from archiver.archive.plan import Plan, expected_fetch
+from archiver.archive.plan.amounts import expected_fetch
+from archiver.archive.plan.folders import Plan
 from archiver.archive.run import plan_archive
 from archiver.archive.scanned import QuarantineRetry
 from archiver.archive.unrecorded import UnrecordedFiles

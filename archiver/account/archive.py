@@ -15,7 +15,7 @@ from msgspec import Struct
 from archiver.account.note import NoteFile
 from archiver.account.sharing import address_in
 from archiver.account.store import Medium, OpenStore
-from archiver.archive.plan import gone_folders
+from archiver.archive.plan.folders import gone_folders
 from archiver.catalog.port import Catalog, CatalogPlace
 from archiver.config.settings import Settings
 from archiver.control.run import RunControl, utc_now

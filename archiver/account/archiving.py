@@ -15,7 +15,7 @@ from msgspec import Struct
 from archiver.account.archive import Archive
 from archiver.account.servers import source_of
 from archiver.archive.context import Context, Follower
-from archiver.archive.plan import live_epochs
+from archiver.archive.plan.folders import live_epochs
 from archiver.archive.run import Rules, archive_folders, record_folders
 from archiver.archive.scanned import QuarantineRetry
 from archiver.archive.unrecorded import UnrecordedFiles

@@ -1,7 +1,7 @@
 """The archive step: source to store.
 
 run            all folders, over several connections
-plan           pure: what to fetch, and which epoch a folder is in
+plan           pure: which folders are opened, what is fetched, which mail the archive has already
 context        what the connections share
 queue          the work that is left, shared by the connections
 openings       how folders will be opened, and which are announced to the source ahead

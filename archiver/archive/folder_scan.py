@@ -16,14 +16,8 @@ from msgspec.structs import replace
 from archiver.archive.absence import Absence
 from archiver.archive.flag_changes import changed_marks, without_our_marks
 from archiver.archive.openings import Prepared, first_request
-from archiver.archive.plan import (
-    PROBED,
-    EpochVerdict,
-    compare_known,
-    compare_unrecorded,
-    is_due,
-    judge_epoch,
-)
+from archiver.archive.plan.folders import is_due
+from archiver.archive.plan.same import PROBED, EpochVerdict, compare_known, compare_unrecorded, judge_epoch
 from archiver.archive.rematch import Match, find_known
 from archiver.archive.scanned import QuarantineRetry, ScannedFolder
 from archiver.archive.unrecorded import UnrecordedFiles, unrecorded_fact

@@ -5,7 +5,8 @@ from __future__ import annotations
 from msgspec import Struct
 
 from archiver.archive.context import Context
-from archiver.archive.plan import PROBED, few_arrived, few_to_fetch
+from archiver.archive.plan.amounts import few_arrived, few_to_fetch
+from archiver.archive.plan.same import PROBED
 from archiver.archive.queue import Member
 from archiver.facts.known import KnownEpoch, KnownFolder
 from archiver.mail.model import Listed

@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterable
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from archiver.archive.plan import Identity, estimated_octets, slices
+from archiver.archive.plan.amounts import estimated_octets, slices
+from archiver.archive.plan.twins import Identity
 from archiver.archive.scanned import ScannedFolder
 from archiver.errors import BackendError, IntegrityError
 from archiver.events import Planned, Progress

@@ -13,7 +13,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from archiver.archive.plan import HeaderKey, full_identity, groups_of, header_key, is_header_of, unique_twins
+from archiver.archive.plan.twins import HeaderKey, full_identity, groups_of, header_key, is_header_of, unique_twins
 from archiver.catalog.port import CatalogMessages
 from archiver.mail.content import header_digest, internaldate_seconds, message_id
 from archiver.mail.model import Attributes, Placement

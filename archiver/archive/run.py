@@ -9,7 +9,8 @@ from msgspec.structs import replace
 
 from archiver.archive.access import record_access
 from archiver.archive.context import Context
-from archiver.archive.plan import Plan, expected_rows, is_due, plan_run
+from archiver.archive.plan.amounts import expected_rows
+from archiver.archive.plan.folders import Plan, is_due, plan_run
 from archiver.archive.queue import Member, WorkQueue
 from archiver.archive.scanned import QuarantineRetry
 from archiver.archive.unrecorded import unrecorded_fact

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
 from archiver.archive.context import Context
-from archiver.archive.plan import Identity, estimated_octets, full_identity, is_header_of, twins_by_identity
+from archiver.archive.plan.amounts import estimated_octets
+from archiver.archive.plan.twins import Identity, full_identity, is_header_of, twins_by_identity
 from archiver.archive.queue import Slice, WorkQueue
 from archiver.archive.scanned import ScannedFolder
 from archiver.errors import ConnectionLost, ServerUnavailable

@@ -14,7 +14,7 @@ from archiver.archive.context import Context
 from archiver.archive.delivery import DeliveryProbe
 from archiver.archive.folder_scan import FolderScanner
 from archiver.archive.openings import Openings
-from archiver.archive.plan import compare_unrecorded
+from archiver.archive.plan.same import compare_unrecorded
 from archiver.archive.queue import Job, Member, Slice
 from archiver.archive.same_mail import SameMail
 from archiver.archive.scanned import ScannedFolder

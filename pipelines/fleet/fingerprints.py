@@ -18,7 +18,7 @@ from archiver.account.archiving import rules_of
 from archiver.account.note import NoteFile
 from archiver.account.store import Ends, Medium
 from archiver.account.upkeep.retention import next_day
-from archiver.archive.plan import chooses
+from archiver.archive.plan.folders import chooses
 from archiver.archive.run import plan_archive
 from archiver.config.settings import Settings
 from archiver.config.tables.server import ServerSettings

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from msgspec import Struct
 
 from archiver.account.archive import Archive
-from archiver.archive.plan import Plan, plan_run
+from archiver.archive.plan.folders import Plan, plan_run
 from archiver.config.settings import Settings
 from archiver.config.tables.server import FilesSettings, admin_of
 from archiver.errors import ArchiverError, BackendError, Interrupted

@@ -17,7 +17,8 @@ from archiver.account.archive import Archive
 from archiver.account.archiving import rules_of
 from archiver.account.meeting import check_source
 from archiver.account.others import sharing_of
-from archiver.archive.plan import Plan, expected_fetch, plan_run
+from archiver.archive.plan.amounts import expected_fetch
+from archiver.archive.plan.folders import Plan, plan_run
 from archiver.archive.run import plan_archive
 from archiver.config.settings import Settings
 from archiver.config.tables.server import admin_of

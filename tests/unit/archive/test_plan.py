@@ -7,21 +7,10 @@ from collections.abc import Collection
 import pytest
 from msgspec.structs import replace
 
-from archiver.archive.plan import (
-    compare_known,
-    few_arrived,
-    full_identity,
-    gone_folders,
-    groups_of,
-    header_key,
-    judge_epoch,
-    live_epochs,
-    plan_run,
-    slices,
-    twins_by_identity,
-    unique_twins,
-    visit_reason,
-)
+from archiver.archive.plan.amounts import few_arrived, slices
+from archiver.archive.plan.folders import gone_folders, live_epochs, plan_run, visit_reason
+from archiver.archive.plan.same import compare_known, judge_epoch
+from archiver.archive.plan.twins import full_identity, groups_of, header_key, twins_by_identity, unique_twins
 from archiver.facts.known import FolderState, KnownEpoch, KnownFolder
 from archiver.mail.model import (
     Attributes,
