@@ -49,10 +49,6 @@ def monotonic_clock() -> str | None:
         return None
 
 
-def _never() -> None:
-    pass
-
-
 class RunControl(Struct, frozen=True):
     """check_stop: raises if the run has to end. Steps call it between messages, and as late as possible before
     they change something. pause: waits that many seconds, and raises as `check_stop` does as soon as the run has to

@@ -73,11 +73,6 @@ class ServerFacts(Struct, frozen=True):
     identity: str = ""
 
     @property
-    def is_none(self) -> bool:
-        """Whether there is no server at all, but files."""
-        return not self.wanted
-
-    @property
     def used(self) -> list[str]:
         """The capabilities that we want and the server has."""
         return [name for name in self.wanted if name in self.capabilities]
