@@ -15,7 +15,7 @@ import sqlite3
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -43,6 +43,10 @@ CONTROL_FILES = frozenset(
 
 _PASSWORDS = {"alice": "secret", "bob": "secret", "carol": "secret"}
 _runs = itertools.count(1)
+
+
+Archiver = Callable[..., dict[str, Any]]
+"""`archiver ARGUMENTS... --json` in this process: the arguments, and `expect`, the exit code → its document."""
 
 
 class Server(Protocol):

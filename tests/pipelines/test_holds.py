@@ -5,17 +5,12 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from pipelines.cli.main import invoke
-from tests.accounts import CATALOG, account_file, archive_of, command, mails, run
+from tests.accounts import CATALOG, Archiver, account_file, archive_of, command, mails, run
 from tests.servers.dovecot import Dovecot
-
-Archiver = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
@@ -24,19 +19,6 @@ def config(dovecot: Dovecot, mail_user: str, tmp_path: Path) -> Path:
     file = account_file(tmp_path, dovecot, mail_user)
     run(file)
     return file
-
-
-@pytest.fixture
-def archiver(capsys: pytest.CaptureFixture[str]) -> Archiver:
-    def document(*arguments: str | Path, expect: int = 0) -> dict[str, Any]:
-        capsys.readouterr()
-        code = invoke([*map(str, arguments), "--json"])
-        out, err = capsys.readouterr()
-        assert code == expect, out + err
-        found: dict[str, Any] = json.loads(out)
-        return found
-
-    return document
 
 
 def test_a_hold_is_a_fact_that_status_shows_until_it_is_released(config: Path, archiver: Archiver) -> None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,12 +11,9 @@ from archiver.account.account import Account as ConfiguredAccount
 from archiver.config.load import load_account
 from archiver.fleet.model import Account, Enrolled
 from archiver.fleet.open import open_ledger
-from pipelines.cli.main import invoke
 from pipelines.fleet.history import KnownState, known_state
-from tests.accounts import CATALOG, account_file, archive_of, command, mails, run
+from tests.accounts import CATALOG, Archiver, account_file, archive_of, command, mails, run
 from tests.servers.dovecot import Dovecot
-
-Archiver = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
@@ -27,19 +21,6 @@ def config(dovecot: Dovecot, mail_user: str, tmp_path: Path) -> Path:
     dovecot.append_many(mail_user, "INBOX", mails(range(3)))
     (tmp_path / "defaults.toml").touch()
     return account_file(tmp_path, dovecot, mail_user)
-
-
-@pytest.fixture
-def archiver(capsys: pytest.CaptureFixture[str]) -> Archiver:
-    def document(*arguments: str | Path, expect: int = 0) -> dict[str, Any]:
-        capsys.readouterr()
-        code = invoke([*map(str, arguments), "--json"])
-        out, err = capsys.readouterr()
-        assert code == expect, out + err
-        found: dict[str, Any] = json.loads(out)
-        return found
-
-    return document
 
 
 def known(config: Path) -> KnownState:
