@@ -18,9 +18,9 @@ from msgspec.structs import fields
 
 from archiver.catalog.sqlite.migrations import MIGRATIONS
 from archiver.catalog.sqlite.schema.tables import TABLES as CATALOG_TABLES
-from archiver.config.fleet.files import account_files, fleet_conflicts
+from archiver.config.fleet.files import Chosen, find_accounts, fleet_conflicts
 from archiver.config.load import load_account
-from archiver.config.settings import TABLES
+from archiver.config.settings import TABLES, Settings
 from archiver.config.tables.server import FilesSettings
 from archiver.facts import segment as journal_format
 from archiver.facts.archive import Fact, StoredFact
@@ -237,15 +237,22 @@ def test_the_nightly_recipes_agree_with_each_other() -> None:
     assert f"{Path(program).parent}/pip install ." in section(DOCUMENTS["README.md"], "## Install")
 
 
+def example(name: str) -> list[Settings]:
+    """The accounts of an example."""
+    found = find_accounts(Chosen((ROOT / "configs" / "examples" / name,)))
+    assert not found.problems
+    return [load_account(file) for file in found.files]
+
+
 def test_the_examples_of_a_bucket_load_without_a_warning() -> None:
-    (alice,) = [load_account(file) for file in account_files([ROOT / "configs" / "examples" / "bucket"])]
+    (alice,) = example("bucket")
     assert (alice.source.user, alice.warnings) == ("alice@example.org", ())
     assert alice.archive.s3 is not None
     assert (alice.archive.s3.bucket, alice.archive.s3.layout) == ("mail", "packs")
 
 
 def test_the_examples_of_a_migration_load_without_a_warning() -> None:
-    fleet = [load_account(file) for file in account_files([ROOT / "configs" / "examples" / "migration"])]
+    fleet = example("migration")
     assert not fleet_conflicts(fleet)
     assert [(one.account, one.warnings) for one in fleet] == [("alice", ()), ("bob", ())]
     assert all(one.destination is not None for one in fleet)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from archiver.config.fleet.files import account_files
+from archiver.config.fleet.files import Chosen, find_accounts
 from archiver.config.load import load_account
 from archiver.config.references import SecretReference
 from archiver.config.tables.server import ServerSettings
@@ -48,7 +48,7 @@ def test_accounts_passwords_and_defaults_are_written_privately(init: Init, tmp_p
         0, "wrote 2 account files and defaults.toml in configs, and 4 passwords in configs/passwords",
     )  # fmt: skip
     assert "people.csv still has the passwords, and other users can read it; delete it" in err
-    alice, bob = map(load_account, account_files([tmp_path / "configs"]))
+    alice, bob = map(load_account, find_accounts(Chosen((tmp_path / "configs",))).files)
     for each, users in ((alice, ("a@x", "al@y")), (bob, ("b@x", "bo@y"))):
         assert isinstance(each.source, ServerSettings)
         assert each.destination is not None

@@ -80,18 +80,6 @@ def find_accounts(chosen: Chosen) -> FleetFiles:
     return FleetFiles(tuple(files), problems, tuple(glob for glob in chosen.but if glob not in used))
 
 
-def account_files(paths: Sequence[Path]) -> list[Path]:
-    """The account files that `paths` name, each once.
-
-    Raises:
-        ConfigError: a path does not exist, or a folder has no account file or cannot be listed.
-    """
-    found = find_accounts(Chosen(tuple(paths)))
-    for error in found.problems.values():
-        raise error
-    return list(found.files)
-
-
 def fleet_conflicts(settings: Sequence[Settings]) -> Mapping[Path, ConfigError]:
     """Accounts that run together need different names and different archives. Returns the problems by account file.
     Archive paths are compared with links resolved."""

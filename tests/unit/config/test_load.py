@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import asdict
 
-from archiver.config.fleet.files import account_files, fleet_conflicts
+from archiver.config.fleet.files import Chosen, find_accounts, fleet_conflicts
 from archiver.config.load import load_account
 from archiver.config.references import SecretReference
 from archiver.config.secrets import resolve
@@ -488,24 +488,25 @@ class TestAFleet:
         for name in ("b.toml", "a.toml", "defaults.toml", ".#a.toml", "c.toml~", "README.md"):
             write(tmp_path, "", name)
         (tmp_path / "d.toml").mkdir()
-        assert account_files([tmp_path]) == [tmp_path / "a.toml", tmp_path / "b.toml"]
+        assert find_accounts(Chosen((tmp_path,))).files == (tmp_path / "a.toml", tmp_path / "b.toml")
 
     def test_names_a_file_once_however_it_was_reached(self, tmp_path: Path) -> None:
         file = write(tmp_path, "")
-        assert account_files([file, tmp_path, tmp_path / ".." / tmp_path.name / "alice.toml"]) == [file]
+        paths = (file, tmp_path, tmp_path / ".." / tmp_path.name / "alice.toml")
+        assert find_accounts(Chosen(paths)).files == (file,)
 
     def test_keeps_a_link_to_nowhere_so_that_it_is_not_overlooked(self, tmp_path: Path) -> None:
         (tmp_path / "a.toml").symlink_to("nowhere")
-        assert account_files([tmp_path]) == [tmp_path / "a.toml"]
+        assert find_accounts(Chosen((tmp_path,))).files == (tmp_path / "a.toml",)
 
     def test_is_never_empty(self, tmp_path: Path) -> None:
         write(tmp_path, "", "defaults.toml")
-        with pytest.raises(ConfigError, match=r"no account files \(\*\.toml\) in this folder; `archiver init"):
-            account_files([tmp_path])
+        (problem,) = find_accounts(Chosen((tmp_path,))).problems.values()
+        assert "no account files (*.toml) in this folder; `archiver init" in str(problem)
 
     def test_is_not_guessed(self, tmp_path: Path) -> None:
-        with pytest.raises(ConfigError, match="nowhere: no such file or folder"):
-            account_files([tmp_path / "nowhere"])
+        (problem,) = find_accounts(Chosen((tmp_path / "nowhere",))).problems.values()
+        assert "nowhere: no such file or folder" in str(problem)
 
     def test_of_different_accounts_is_fine(self, tmp_path: Path) -> None:
         assert not fleet_conflicts([load(tmp_path, MINIMAL, "a.toml"), load(tmp_path, MINIMAL, "b.toml")])
