@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tests.bench import archiving, buckets, fleet, migration, simulated, start
+from tests.bench import archiving, buckets, fleet, migration, searching, simulated, start
 from tests.bench.sheet import Sheet
 from tests.bench.sitting import SHAPES, Sitting, kept
 from tests.servers.dovecot import Dovecot
@@ -20,6 +20,7 @@ SHEETS: dict[str, Callable[[Sitting], Sheet]] = {
     "migration": migration.measure,
     "fleet": fleet.measure,
     "simulated": simulated.measure,
+    "search": searching.measure,
     "s3": buckets.measure,
 }
 

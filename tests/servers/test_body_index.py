@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 import archiver.catalog.sqlite.search.inside as inside
+import archiver.catalog.sqlite.search.vocabulary as vocabulary
 from archiver.catalog.sqlite.catalog import SqlCatalog
 from archiver.catalog.sqlite.place import SqlitePlace
+from archiver.catalog.sqlite.search.body_index import BodyIndex
 from archiver.errors import ArchiverError
 from archiver.facts.archive import HeadersFact
 from archiver.facts.query import Query
@@ -80,6 +82,31 @@ def test_a_search_finds_what_comparing_every_text_finds(catalog: SqlCatalog) -> 
             assert uids(catalog, Query(body=asked, limit=limit, smaller=1 << 40)) == expected[:limit], asked
 
 
+#: One kind of run each; a blank is the mark of grams in the index.
+KINDS = ["ab", "a1", "会議室", "กข", "-.", "ßπ", "\ue000a", " "]
+
+
+def odd_text(chosen: random.Random) -> str:
+    runs = (chosen.choices(chosen.choice(KINDS), k=chosen.choice((1, 2, 3, 7, 26))) for _ in range(12))
+    return " ".join("".join(each for run in runs for each in run).split())
+
+
+@pytest.mark.usefixtures("way")
+def test_any_part_of_words_of_any_kind_and_length_is_found(
+    catalog: SqlCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vocabulary, "_FREQUENT", 3)
+    chosen = random.Random(3)
+    said = {uid: odd_text(chosen) for uid in range(1, 101)}
+    read(catalog, filled(catalog, {uid: b"\n" + text.encode() for uid, text in said.items()}))
+    for _ in range(300):
+        text = chosen.choice(list(said.values()))
+        start = chosen.randrange(len(text))
+        asked = text[start : start + chosen.choice((1, 2, 3, 5, 12, 40))].strip()
+        expected = [uid for uid in reversed(said) if folded(asked) in folded(said[uid])]
+        assert uids(catalog, Query(body=asked, limit=1000, folders={1})) == expected, asked
+
+
 def test_a_killed_process_leaves_what_it_added(
     catalog: SqlCatalog, place: SqlitePlace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,17 +165,23 @@ def test_another_catalog_uses_what_was_read_and_removes_what_it_does_not_know(
         assert again.index.contents.count_missing() == 0
 
 
-def test_words_that_were_removed_are_nowhere_in_the_file(catalog: SqlCatalog, index: Path) -> None:
-    secret = "a name.pdf"
-    message = b'Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: a/b; name="a name.pdf"\n\n--b--'
-    read(catalog, filled(catalog, {1: message, 2: b"\nother"}))
-    assert secret.encode() in index.read_bytes()
+def test_words_that_were_purged_are_nowhere_in_the_file(catalog: SqlCatalog, index: Path) -> None:
+    """Neither whole, nor parts of them; words of other messages stay."""
+    message = (
+        "Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: a/b; name=sezzame.pdf\n\nx\n--b\n"
+        "Content-Type: text/plain; charset=utf-8\n\nother 2719-4481 0f3c9a7b5d2e4c6a8f1b3d5e7 暗証 qwyjibo\n--b--"
+    )
+    store = filled(catalog, {1: message.encode(), 2: b"\nsome other"})
+    read(catalog, store)
+    words = ["sezzame", "zzam", "2719", "4481", "0f3c", "暗証", "qwyjibo"]
+    assert [word for word in words if word.encode() not in index.read_bytes()] == []
 
-    removed(catalog, [digest_of("1")])
+    BodyIndex(index).purge([digest_of("1")], 2)
 
     octets = index.read_bytes()
-    assert secret.encode() not in octets
+    assert [word for word in words if word.encode() in octets] == []
     assert bytes.fromhex(digest_of("1")) not in octets
+    assert (uids(catalog, Query(body="ome other")), uids(catalog, Query(body="qwyjibo"))) == ([2], [])
 
 
 def test_a_copy_uses_the_index_and_leaves_it_as_it_is(

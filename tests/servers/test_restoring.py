@@ -9,13 +9,14 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
+from datetime import datetime, tzinfo
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
 from archiver.mail.content import internaldate_seconds
+from pipelines.cli import restore
 from pipelines.cli.main import invoke
 from tests.accounts import account_file, archive_of, mail, run
 from tests.buckets import bucket_account, forget_locally
@@ -35,8 +36,8 @@ from tests.servers.scripted import (
 from tests.servers.scripted_mail import uids_in
 from tests.servers.wire import Append
 
-TODAY = datetime.now().strftime("%Y-%m-%d").encode()
-INTO = b"Restored/" + TODAY
+TODAY = "2026-11-28"
+INTO = f"Restored/{TODAY}".encode()
 FLAGS = ("\\Seen", "$Forwarded")
 
 
@@ -52,6 +53,19 @@ def message(number: int, *flags: str) -> Message:
     """A message as a server shows it."""
     digest = hashlib.sha256(mail(number)).hexdigest()
     return digest, frozenset(flags or FLAGS), internaldate_seconds(date_of(number))
+
+
+class Noon(datetime):
+    """Midnight passes in no test."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> Self:
+        return cls(2026, 11, 28, 12, tzinfo=tz)
+
+
+@pytest.fixture(autouse=True)
+def _today(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(restore, "datetime", Noon)
 
 
 class Person:

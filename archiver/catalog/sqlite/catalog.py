@@ -19,7 +19,7 @@ from archiver.catalog.sqlite.migrations import MIGRATIONS, Migration
 from archiver.catalog.sqlite.replica.pruned import SqlPrunes
 from archiver.catalog.sqlite.replica.replicas import SqlReplicas
 from archiver.catalog.sqlite.runs import SqlRunLedger
-from archiver.catalog.sqlite.search.bodies import BodyIndex
+from archiver.catalog.sqlite.search.body_index import BodyIndex
 from archiver.catalog.sqlite.search.messages import SqlMessageIndex
 from archiver.catalog.sqlite.search.texts import TextIndex
 from archiver.errors import IntegrityError

@@ -13,7 +13,7 @@ from msgspec import Struct
 from archiver.catalog.sqlite.catalog import SqlCatalog
 from archiver.catalog.sqlite.copying import can_write, copy_catalog
 from archiver.catalog.sqlite.replica.claims import SqlClaims
-from archiver.catalog.sqlite.search.bodies import BodyIndex
+from archiver.catalog.sqlite.search.body_index import BodyIndex
 from archiver.catalog.sqlite.search.texts import TextIndex
 from archiver.catalog.sqlite.swap import remove_catalog, swap_catalog
 from archiver.errors import ArchiveNotWritable, ArchiverError

@@ -1,38 +1,40 @@
-"""What messages say, and an index of every three characters of it, in a file of its own next to the catalog.
+"""What messages say, and an index of its words, in a file of its own next to the catalog.
 
 A message is a row named by its digest, so what is once read from the archive stays right, whatever becomes of the
-catalog. The row has the text itself, compressed: a search compares it, so the index (SQLite's FTS5 with its
-trigram tokenizer) only saves reading, and nothing is found that is not there. The file may be removed at any time;
+catalog. The row has the text itself, compressed: a search compares it, so the index (SQLite's FTS5, with the words
+that `words` cuts) only saves reading, and nothing is found that is not there. The file may be removed at any time;
 to make it again, all messages are read.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import sqlite3
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 import zstandard
-from msgspec import Struct
 
-from archiver.catalog.sqlite.search.file import DAMAGED, connected
-from archiver.catalog.sqlite.search.parts import END, asked_of
+from archiver.catalog.sqlite.reading import json_list
+from archiver.catalog.sqlite.search.asked import asked_of, quoted
+from archiver.catalog.sqlite.search.document import Document
+from archiver.catalog.sqlite.search.file import DAMAGED
 from archiver.catalog.sqlite.search.texts import Covered
-from archiver.errors import ArchiveNotWritable, Locked
+from archiver.catalog.sqlite.search.vocabulary import MAKE_VOCABULARY, Vocabulary
+from archiver.catalog.sqlite.search.words import Cutter, is_listed, words_of
 from archiver.mail.headers import folded
 from archiver.mail.model import Digest
 from archiver.mail.parts.contents import TEXT_LENGTH, Contents
-from archiver.storage.files import create_file
-from archiver.storage.scratch_lock import in_use
 
-_MAKE = {
-    "texts": "CREATE VIRTUAL TABLE texts USING fts5(body, names, content='', columnsize=0, detail=none, "
-    "tokenize='trigram case_sensitive 1')",
+_PUNCTUATION = "".join(each for each in map(chr, range(0x21, 0x7F)) if not each.isalnum())
+_TOKENIZER = "ascii tokenchars '" + _PUNCTUATION.replace("'", "''") + "'"
+MAKE = {
+    "texts": "CREATE VIRTUAL TABLE texts USING fts5(body, names, content='', columnsize=0, tokenize='"
+    + _TOKENIZER.replace("'", "''")
+    + "')",
+    **MAKE_VOCABULARY,
     "document": "CREATE TABLE document (id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, "
     "attached INTEGER NOT NULL, cut INTEGER NOT NULL, lowered INTEGER NOT NULL, names TEXT NOT NULL, "
     "body BLOB NOT NULL)",
@@ -42,16 +44,9 @@ _MAKE = {
     "unread": "CREATE TABLE unread (digest BLOB PRIMARY KEY) WITHOUT ROWID",
     "covered": "CREATE TABLE covered (catalog TEXT, segment BIGINT, digest TEXT, header BIGINT, unicode TEXT)",
 }
-_MADE = f"SELECT name, sql FROM sqlite_master WHERE name IN ({', '.join(map(repr, _MAKE))})"
 _LATEST = 2**63 - 1
-_BUSY_SECONDS = 10
 _AT_ONCE = 1000
-_HASHED = 32 << 20  # octets of the index that are gathered in memory: fewer, larger pieces to be merged
-_CACHE = 32 << 10  # KiB
-
-
-#: Characters that become ASCII letters in lower case, in UTF-8: a dotted capital I and the Kelvin sign.
-_LOWERED_TO_ASCII = ("\u0130".encode(), "\u212a".encode())
+_WORTH_WALKING, _WALKED = 1000, 2  # messages of all, by arrival, for each that is named
 
 
 class Unusable(Exception):
@@ -67,138 +62,6 @@ class Unusable(Exception):
         return cls(str(error), is_damaged=getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGED)
 
 
-class Document(Struct, frozen=True):
-    """The contents of a message, as they are in the index: `octets` is the text in UTF-8. `lowered`: the text in
-    lower case is the `folded` one, which takes ten times as long to make."""
-
-    id: int
-    digest: Digest
-    attached: bool
-    lowered: bool
-    names: str
-    octets: bytes
-
-    @property
-    def text(self) -> str:
-        """The text as people read it."""
-        return self.octets.decode("utf-8", "replace")
-
-    @property
-    def folded(self) -> str:
-        """The text as it is compared."""
-        return self.text.lower() if self.lowered else folded(self.text)
-
-    def may_hold(self, text: bytes) -> bool:
-        """False if the folded text does not have this one, which is in ASCII: takes a tenth of the time."""
-        octets = self.octets.lower()
-        return not self.lowered or text in octets or any(each in octets for each in _LOWERED_TO_ASCII)
-
-
-class BodyIndex:
-    """The index in `file`, which need not be there. `may_change`: whether it may be made, changed and removed."""
-
-    def __init__(self, file: Path, *, may_change: bool = True) -> None:
-        self.file = file
-        self.may_change = may_change
-
-    @contextmanager
-    def reading(self) -> Iterator[Bodies | None]:
-        """The index as it is at this moment; None: there is none that can be read."""
-        connection = connected(self.file, "ro", _BUSY_SECONDS)
-        if connection is None:
-            yield None
-            return
-        with closing(connection):
-            yield _opened(connection)
-
-    def remove(self) -> None:
-        """Remove what is damaged."""
-        with self._alone() as alone:
-            if alone:
-                with suppress(OSError):
-                    self._remove()
-
-    def purge(self, digests: Sequence[Digest], header: int) -> None:
-        """Leave nothing of these messages in the file, and say that it covers no header after that one. A file for
-        which this fails is removed.
-
-        Raises:
-            ArchiveNotWritable: another process is writing to it, or this user may not; it still has them.
-        """
-        if not (self.may_change and self.file.exists()):
-            return
-        with self._alone() as alone:
-            if not alone:
-                hint = "wait until it is done, and give the command again"
-                raise ArchiveNotWritable(f"{self.file}: another process is changing it", hint=hint)
-            bodies = self._open_to_write(None)
-            try:
-                if bodies is not None:
-                    with closing(bodies):
-                        bodies.purge(digests, header)
-                    return
-            except Unusable:
-                pass
-            self._remove()
-
-    @contextmanager
-    def writing(self, *, documents: bool | None = None) -> Iterator[Bodies | None]:
-        """The index, to be changed, and made if there is none; one that is damaged, in another form, or otherwise
-        than asked with or without the text of documents is made again. None: this user cannot, or another process
-        is just doing it."""
-        with self._alone() as alone:
-            bodies = self._open_to_write(documents) if alone else None
-            if bodies is None:
-                yield None
-                return
-            with closing(bodies):
-                yield bodies
-
-    @contextmanager
-    def _alone(self) -> Iterator[bool]:
-        """Whether this process may change it, and no other one does so meanwhile."""
-        with ExitStack() as stack:
-            is_alone = self.may_change
-            try:
-                if is_alone:
-                    stack.enter_context(in_use(self.file))
-            except (Locked, ArchiveNotWritable):
-                is_alone = False
-            yield is_alone
-
-    def _open_to_write(self, documents: bool | None) -> Bodies | None:
-        connection = connected(self.file, "rw", _BUSY_SECONDS)
-        if connection is not None:
-            _prepare(connection)
-            bodies = _opened(connection)
-            if bodies is not None and documents in (None, bodies.has_documents):
-                connection.rollback()
-                return bodies
-            connection.close()
-        try:
-            self._remove()
-            os.close(create_file(os.fspath(self.file)))
-            connection = connected(self.file, "rw", _BUSY_SECONDS)
-            if connection is None:
-                return None
-            connection.execute("PRAGMA page_size = 8192")
-            for statement in _MAKE.values():
-                connection.execute(statement)
-            connection.execute("INSERT INTO texts (texts, rank) VALUES ('hashsize', ?)", (_HASHED,))
-            connection.execute(f"PRAGMA user_version = {int(bool(documents))}")
-            _prepare(connection)
-        except (OSError, sqlite3.Error):
-            if connection is not None:
-                connection.close()
-            return None
-        return Bodies(connection, None, has_documents=bool(documents))
-
-    def _remove(self) -> None:
-        # NOTE: in this order: without its journal, an index whose writing was interrupted would pass for whole.
-        for each in (self.file, self.file.with_name(f"{self.file.name}-journal")):
-            each.unlink(missing_ok=True)
-
-
 class Bodies:
     """The index, open; when it is read, as it was when it was opened. `covered` is None if it covers nothing yet.
     `has_documents`: with the text of attached documents.
@@ -212,30 +75,47 @@ class Bodies:
         self.has_documents = has_documents
         self._compressor = zstandard.ZstdCompressor(level=3)
         self._decompressor = zstandard.ZstdDecompressor()
+        self._vocabulary = Vocabulary(self._rows)
+        self._cutter = Cutter()
 
-    def asked(self, texts: Sequence[str]) -> str | None:
-        """What of the index all of these texts (`folded`) need; "" if nothing there has it; None: the index cannot
-        tell."""
-        (last,) = self._rows("SELECT coalesce(max(id), 0) FROM newest")[0]
-        return asked_of(texts, self._rows, last)
+    def named(self, texts: Mapping[str, str], words: int, limit: int) -> Sequence[int] | None:
+        """The numbers of messages that may hold these texts (`folded`, by column: `body` or `names`), at most
+        `limit`; -1: all. None: the index cannot tell, or they are in more than so many different words."""
+        asked = [asked_of(text, column, self._vocabulary, words) for column, text in texts.items()]
+        known = [each for each in asked if each is not None]
+        if not known or not all(known):
+            return [] if known else None
+        # Each document that is named is compared; so of texts that need several searches, one is enough.
+        sure = [each for each in known if len(each) == 1]
+        expressions = [" AND ".join(f"({each[0]})" for each in sure)] if sure else known[0]
+        numbers: dict[int, None] = {}
+        for each in expressions:
+            left = limit if limit < 0 else limit - len(numbers)
+            rows = self._rows("SELECT rowid FROM texts WHERE texts MATCH ? LIMIT ?", (each, left))
+            numbers.update((number, None) for (number,) in rows)
+            if len(numbers) == limit:
+                break
+        return list(numbers)
 
-    def holding(self, asked: str, limit: int) -> Sequence[int]:
-        """The numbers of messages that may hold what is `asked`, at most `limit`."""
-        statement = "SELECT rowid FROM texts WHERE texts MATCH ? LIMIT ?"
-        return [number for (number,) in self._rows(statement, (asked, limit))] if asked else []
-
-    def newest(self, numbers: Sequence[int]) -> Sequence[tuple[int, int]]:
+    def newest(self, numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
         """These numbers with when their messages arrived, the newest first."""
+        left = set(numbers)
+        if len(left) > _WORTH_WALKING:  # most searches end early
+            rows = self._each("SELECT id, arrived FROM newest ORDER BY arrived DESC, id DESC", ())
+            for number, arrived in islice(rows, _WALKED * len(left)):
+                if number in left:
+                    left.remove(number)
+                    yield number, arrived
         statement = """
             SELECT newest.id, newest.arrived FROM json_each(?) AS its CROSS JOIN newest ON newest.id = its.value
             ORDER BY newest.arrived DESC, newest.id DESC
             """
-        return self._rows(statement, (json.dumps(numbers),))
+        yield from self._rows(statement, (json_list(left),))
 
-    def all_newest(self, *, attached: bool, limit: int) -> Sequence[tuple[int, int]]:
-        """The same of the `limit` newest messages, or of those with attachments."""
+    def all_newest(self, *, attached: bool, limit: int) -> Iterator[tuple[int, int]]:
+        """The same of the `limit` newest messages, or of those with attachments; -1: of all."""
         where = "WHERE attached" if attached else ""
-        return self._rows(
+        return self._each(
             f"SELECT id, arrived FROM newest {where} ORDER BY arrived DESC, id DESC LIMIT ?", (limit,)
         )
 
@@ -284,6 +164,8 @@ class Bodies:
                     continue
                 self._connection.execute("DELETE FROM unread WHERE digest = ?", (key,))
                 self._add(key, each, arrived.get(digest, _LATEST))
+            self._vocabulary.add(self._cutter.new)
+            self._cutter.new.clear()
             self._cover(covered)
 
     def cover(self, covered: Covered) -> None:
@@ -299,11 +181,7 @@ class Bodies:
                 key = bytes.fromhex(digest)
                 self._connection.execute("DELETE FROM unread WHERE digest = ?", (key,))
                 for each in self.documents(list(self.numbers([digest]).values())):
-                    row = (each.id, each.folded + END, folded(each.names) + END)
-                    statement = "INSERT INTO texts (texts, rowid, body, names) VALUES ('delete', ?, ?, ?)"
-                    self._connection.execute(statement, row)
-                    for table in ("document", "newest"):
-                        self._connection.execute(f"DELETE FROM {table} WHERE id = ?", (each.id,))
+                    self._remove(each)
 
     def purge(self, digests: Sequence[Digest], header: int) -> None:
         """Remove messages so that no octet of them is left in the file, not even of words in the index."""
@@ -312,7 +190,8 @@ class Bodies:
         if self.covered is not None and self.covered.header > header:
             its = self.covered
             self.cover(Covered(its.catalog, its.segment, its.digest, header))
-        self._rows("INSERT INTO texts (texts) VALUES ('optimize')")
+        for table in ("texts", "parts"):
+            self._rows(f"INSERT INTO {table} ({table}) VALUES ('optimize')")
         self._rows("VACUUM")
 
     def close(self) -> None:
@@ -328,10 +207,22 @@ class Bodies:
             (key, contents.attached, contents.cut, text == contents.text.lower(), names, body),
         )
         if added.rowcount:
-            row = (added.lastrowid, text + END, folded(names) + END)
+            row = (added.lastrowid, self._cutter.words_of(text), self._cutter.words_of(folded(names)))
             self._connection.execute("INSERT INTO texts (rowid, body, names) VALUES (?, ?, ?)", row)
             order = (added.lastrowid, arrived, contents.attached)
             self._connection.execute("INSERT INTO newest (id, arrived, attached) VALUES (?, ?, ?)", order)
+
+    def _remove(self, document: Document) -> None:
+        """Remove a message, and the words that no other one has."""
+        of_text, of_names = words_of(document.folded), words_of(folded(document.names))
+        row = (document.id, of_text, of_names)
+        self._connection.execute("INSERT INTO texts (texts, rowid, body, names) VALUES ('delete', ?, ?, ?)", row)
+        for table in ("document", "newest"):
+            self._connection.execute(f"DELETE FROM {table} WHERE id = ?", (document.id,))
+        for word in set(filter(is_listed, f"{of_text} {of_names}".split())):
+            if not self._rows("SELECT rowid FROM texts WHERE texts MATCH ? LIMIT 1", (quoted(word),)):
+                self._vocabulary.remove(word)
+        self._cutter.clear()
 
     def _cover(self, covered: Covered) -> None:
         self._connection.execute("DELETE FROM covered")
@@ -346,11 +237,16 @@ class Bodies:
             yield
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
-            self._connection.rollback()
+            self._rollback()
             raise Unusable.of(error) from error
         except BaseException:
-            self._connection.rollback()
+            self._rollback()
             raise
+
+    def _rollback(self) -> None:
+        self._connection.rollback()
+        self._cutter.clear()
+        self._cutter.new.clear()
 
     def _unpacked(self, body: bytes) -> bytes:
         try:
@@ -364,28 +260,12 @@ class Bodies:
         except sqlite3.Error as error:
             raise Unusable.of(error) from error
 
+    def _each(self, statement: str, values: Sequence[Any]) -> Iterator[Any]:
+        try:
+            yield from self._connection.execute(statement, values)
+        except sqlite3.Error as error:
+            raise Unusable.of(error) from error
+
 
 def _marks(count: int) -> str:
     return ", ".join("?" * count)
-
-
-def _prepare(connection: sqlite3.Connection) -> None:
-    connection.execute("PRAGMA secure_delete = ON")
-    connection.execute(f"PRAGMA cache_size = -{_CACHE}")
-
-
-def _opened(connection: sqlite3.Connection) -> Bodies | None:
-    """The index, from here on as it is now; None if it is not in the form that is made here."""
-    try:
-        connection.execute("BEGIN")
-        if dict(connection.execute(_MADE).fetchall()) != _MAKE:
-            return None
-        row = connection.execute("SELECT * FROM covered").fetchone()
-        has_documents = bool(connection.execute("PRAGMA user_version").fetchone()[0])
-    except sqlite3.Error:
-        return None
-    if row is None:
-        return Bodies(connection, None, has_documents=has_documents)
-    if row[4] != unicodedata.unidata_version or not isinstance(row[3], int):
-        return None
-    return Bodies(connection, Covered(*row[:4]), has_documents=has_documents)

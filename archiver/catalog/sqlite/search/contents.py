@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from archiver.catalog.sqlite.database import Database
 from archiver.catalog.sqlite.messages import SqlMessages
 from archiver.catalog.sqlite.reading import any_of, json_list
-from archiver.catalog.sqlite.search.bodies import Bodies, BodyIndex, Unusable
+from archiver.catalog.sqlite.search.bodies import Bodies, Unusable
+from archiver.catalog.sqlite.search.body_index import BodyIndex
 from archiver.catalog.sqlite.search.history import belongs, state_of
 from archiver.catalog.sqlite.search.texts import Covered
 from archiver.errors import ArchiveNotWritable

@@ -9,7 +9,7 @@ asks for more than what is inside, and the index names very many, those that mee
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -17,7 +17,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from archiver.catalog.sqlite.reading import FlagSets
-from archiver.catalog.sqlite.search.bodies import Bodies, Document
+from archiver.catalog.sqlite.search.bodies import Bodies
+from archiver.catalog.sqlite.search.document import Document
 from archiver.catalog.sqlite.search.finding import (
     Among,
     Newest,
@@ -27,7 +28,6 @@ from archiver.catalog.sqlite.search.finding import (
     found_of,
     showing,
 )
-from archiver.catalog.sqlite.search.parts import LENGTH
 from archiver.facts.query import Found, Query
 from archiver.facts.replica import MessageKey
 from archiver.mail.headers import folded
@@ -35,6 +35,7 @@ from archiver.mail.model import Digest
 from archiver.mail.parts.contents import one_line
 
 _MANY = 50_000  # so many are compared in their order, if need be
+_FEW_WORDS, _MANY_WORDS = 2000, 20_000  # so many different words are looked for one by one
 _FIRST = 4000  # so many of the newest are compared before the index is asked for more than that
 _AT_ONCE = 100
 _MOST_AT_ONCE = 800
@@ -50,8 +51,13 @@ class _Wanted(Struct, frozen=True):
     attached: bool
 
     @property
-    def texts(self) -> Sequence[str]:
-        return [each for each in (self.body, self.name) if each]
+    def columns(self) -> Mapping[str, str]:
+        """The texts, by the column of the index that has them."""
+        return {column: text for column, text in (("body", self.body), ("names", self.name)) if text}
+
+    @property
+    def texts(self) -> Collection[str]:
+        return self.columns.values()
 
     def found_in(self, document: Document) -> str | None:
         """Where a message has it; None: it has not."""
@@ -97,27 +103,28 @@ class _Search(Struct):
 
     def chosen(self, few: WithHeaders | None) -> Mapping[MessageKey, str]:
         """The first messages that match, and where they do."""
-        if few is None and self.wanted.texts and all(len(each) < LENGTH for each in self.wanted.texts):
-            # It mostly is in many messages, and the index takes its time to name them.
+        if few is not None:
+            named = self._named(_FEW_WORDS, _MANY + 1)
+            is_few = named is not None and len(named) <= _MANY
+            return self._where(self._first(few, set(named) if named is not None and is_few else None))
+        if not self.wanted.texts:
+            return self._where(self._newest_matches(-1))
+        named = self._named(_FEW_WORDS, _MANY + 1)
+        if named is None or len(named) > _MANY:
             found = self._newest_matches()
             if len(found) >= self.query.limit:
                 return self._where(found)
-        asked = self.bodies.asked(self.wanted.texts) if self.wanted.texts else None
-        named = None if asked is None else self.bodies.holding(asked, _MANY + 1)
-        is_few = named is not None and len(named) <= _MANY
-        if few is not None:
-            return self._where(self._first(few, set(named) if named is not None and is_few else None))
-        if named is not None and is_few:
-            return self._where(self._compared(self.bodies.newest(named)))
-        if asked is None:
-            return self._where(self._newest_matches(-1))
-        found = self._newest_matches()
-        if len(found) >= self.query.limit:
-            return self._where(found)
-        all_named = self.bodies.holding(asked, -1)
-        if self._asks_for_more():
-            return self._where(self._first(Newest(_EARLIEST), set(all_named)))
-        return self._where(self._compared(self.bodies.newest(all_named)))
+            named = self._named(_MANY_WORDS, -1)
+            if named is None:
+                return self._where(self._newest_matches(-1))
+            if len(named) > _MANY and self._asks_for_more():
+                return self._where(self._first(Newest(_EARLIEST), set(named)))
+        return self._where(self._compared(self.bodies.newest(named)))
+
+    def _named(self, words: int, limit: int) -> Sequence[int] | None:
+        """The messages that the index names, at most `limit`; None: it cannot tell, or they are in more than so
+        many different words."""
+        return self.bodies.named(self.wanted.columns, words, limit) if self.wanted.texts else None
 
     def _newest_matches(self, most: int | None = None) -> Sequence[_Match]:
         """The matches among the newest messages; -1: among all."""
@@ -134,15 +141,13 @@ class _Search(Struct):
     def _where(self, found: Sequence[_Match]) -> Mapping[MessageKey, str]:
         return {each.key: each.where for each in sorted(found)[: self.query.limit]}
 
-    def _compared(self, numbers: Sequence[tuple[int, int]]) -> Sequence[_Match]:
+    def _compared(self, numbers: Iterator[tuple[int, int]]) -> Sequence[_Match]:
         """The matches among these messages, the newest first, as far as they are needed. A message may be in
         several folders, and may have arrived earlier there; so it is not over when there are enough, but when no
         other one can be newer."""
         found: list[_Match] = []
-        start, size = 0, _AT_ONCE
-        while start < len(numbers):
-            batch = numbers[start : start + size]
-            start += size
+        size = _AT_ONCE
+        while batch := list(islice(numbers, size)):
             size = min(2 * size, _MOST_AT_ONCE)
             documents = self.bodies.documents([number for number, _ in batch])
             matching = {
@@ -150,8 +155,8 @@ class _Search(Struct):
             }
             if matching:
                 found += self._places(WithDigests(list(matching)), matching)
-            if start < len(numbers) and len(found) >= self.query.limit:
-                newest_left = numbers[start][1]
+            if len(found) >= self.query.limit:
+                newest_left = batch[-1][1]
                 if sum(-each.order[0] >= newest_left for each in found) >= self.query.limit:
                     break
         return found

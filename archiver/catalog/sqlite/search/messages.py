@@ -12,7 +12,8 @@ from contextlib import suppress
 
 from archiver.catalog.sqlite.database import Database
 from archiver.catalog.sqlite.reading import MESSAGES, PLACE, FlagSets, any_of, json_list, placement
-from archiver.catalog.sqlite.search.bodies import BodyIndex, Unusable
+from archiver.catalog.sqlite.search.bodies import Unusable
+from archiver.catalog.sqlite.search.body_index import BodyIndex
 from archiver.catalog.sqlite.search.contents import SqlContents
 from archiver.catalog.sqlite.search.finding import (
     HEADERS,

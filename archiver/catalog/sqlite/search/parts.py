@@ -1,4 +1,4 @@
-"""What an index of every three characters (SQLite's FTS5, tokenizer `trigram`, in a table `texts`) is asked for.
+"""What an index of every three characters (SQLite's FTS5, tokenizer `trigram`) is asked for.
 
 The rarest parts of a text are asked for, not all: each one more takes time, and leaves out fewer messages. How rare
 they are is counted in the newest rows. Each text in such an index ends with `END`, so that each of its characters
@@ -21,37 +21,37 @@ _ASKED = 6  # parts for one search
 _COUNTED = 24  # parts of one text
 _SAMPLE = 2000  # rows in which they are counted
 _BEGINNINGS = 2000  # parts that begin with a shorter text
-_VOCABULARY = "CREATE VIRTUAL TABLE temp.vocabulary USING fts5vocab(main, texts, row)"
+_VOCABULARY = "CREATE VIRTUAL TABLE temp.vocabulary USING fts5vocab(main, {table}, row)"
 _BEGINNING = "SELECT term FROM temp.vocabulary WHERE term >= ? AND term < ? LIMIT ?"
-_COUNT = "SELECT count(*) FROM texts WHERE texts MATCH ? AND rowid > ?"
+_COUNT = "SELECT count(*) FROM {table} WHERE {table} MATCH ? AND rowid > ?"
 
 
-def asked_of(texts: Sequence[str], rows: Rows, last: int) -> str | None:
-    """What all of these texts (`folded`) need of an index whose highest row has the number `last`; "" if nothing
-    there has it; None: the index cannot tell, since too many parts begin with a short text."""
-    short = [_beginnings(text, rows) for text in texts if 0 < len(text) < LENGTH]
+def asked_of(texts: Sequence[str], rows: Rows, last: int, table: str) -> str | None:
+    """What all of these texts (`folded`) need of an index in `table` whose highest row has the number `last`; "" if
+    nothing there has it; None: the index cannot tell, since too many parts begin with a short text."""
+    short = [_beginnings(text, rows, table) for text in texts if 0 < len(text) < LENGTH]
     asked = [each for each in short if each is not None]
-    asked += _rarest([text for text in texts if len(text) >= LENGTH], rows, last)
+    asked += _rarest([text for text in texts if len(text) >= LENGTH], rows, last, table)
     if not asked:
         return None
     return " AND ".join(asked) if all(asked) else ""
 
 
-def _rarest(texts: Sequence[str], rows: Rows, last: int) -> list[str]:
+def _rarest(texts: Sequence[str], rows: Rows, last: int, table: str) -> list[str]:
     """The parts of these texts that the fewest rows have, as far as the newest ones show."""
     found: dict[str, int] = {}
     for text in texts:
         parts = list(dict.fromkeys(text[at : at + LENGTH] for at in range(len(text) - LENGTH + 1)))
         found |= dict.fromkeys(map(_quoted, parts[:: 1 + len(parts) // _COUNTED]), 0)
     if len(found) > _ASKED:
-        found = {part: rows(_COUNT, (part, last - _SAMPLE))[0][0] for part in found}
+        found = {part: rows(_COUNT.format(table=table), (part, last - _SAMPLE))[0][0] for part in found}
     return sorted(found, key=found.__getitem__)[:_ASKED]
 
 
-def _beginnings(text: str, rows: Rows) -> str | None:
+def _beginnings(text: str, rows: Rows, table: str) -> str | None:
     """What a short text needs; "" if nothing there has it, None if that is too much."""
     rows("DROP TABLE IF EXISTS temp.vocabulary", ())
-    rows(_VOCABULARY, ())
+    rows(_VOCABULARY.format(table=table), ())
     found = rows(_BEGINNING, (text, text + "\U0010ffff", _BEGINNINGS + 1))
     if len(found) > _BEGINNINGS:
         return None

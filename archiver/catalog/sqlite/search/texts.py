@@ -110,7 +110,7 @@ class IndexedTexts:
         """The numbers of the headers that may hold all of these texts (`folded`), in whichever field; None: there
         are more than `limit`, or the index cannot tell."""
         try:
-            asked = asked_of(texts, self._rows, self.covered.header)
+            asked = asked_of(texts, self._rows, self.covered.header, "texts")
             if asked is None:
                 return None
             rows = self._rows(_HOLDING, (asked, limit + 1)) if asked else []
