@@ -158,6 +158,11 @@ class ReplayJob(Struct):
     error: str | None = None
     deleted_from: bool = False
 
+    def moved(self, opened: SelectedFolder) -> bool:
+        """Whether the folder is not as our last complete pass left it."""
+        state = self.known.state if self.known else None
+        return state is None or (state.uidnext, state.messages) != (opened.uidnext, opened.messages)
+
     def going_on_from(self, begun: ReplayJob) -> ReplayJob:
         """This job, where one of the same folder was begun earlier in this run."""
         return replace(

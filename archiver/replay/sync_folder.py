@@ -7,9 +7,8 @@ interrupted one is found out before anything else is sent.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from itertools import chain
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -22,22 +21,20 @@ from archiver.facts.destination import (
     AcceptedFact,
     CopiedFact,
     MarkedFact,
-    ReflaggedFact,
     RemovedFact,
-    TargetFact,
     TargetStateFact,
 )
 from archiver.facts.mailbox import SelectedFolder
 from archiver.facts.outgoing import Outgoing
-from archiver.facts.replica import MessageKey, Replica, ReplicaFolder
-from archiver.mail.content import internaldate_seconds, same_moment
+from archiver.facts.replica import MessageKey, Replica
 from archiver.mail.counts import counted
 from archiver.mail.uidset import UidSet
-from archiver.mail.unnumbered import NamedMessage, names_other_mail
 from archiver.replay.context import ARRIVAL_SECONDS, JobFolder, ReplayContext, ReplayJob
-from archiver.replay.flag_merge import DELETED, NO_FLAGS, all_respelled, change_of, grouped
+from archiver.replay.flag_merge import DELETED, NO_FLAGS
+from archiver.replay.folders.epoch import number_of
 from archiver.replay.send.append import Sender
 from archiver.replay.send.copies import Copies
+from archiver.replay.send.flags import follow_flags
 from archiver.replay.send.labels import follow_labels
 from archiver.replay.send.match import MessageMatcher, UnclaimedMessages
 from archiver.replay.send.outcomes import open_or_create
@@ -46,8 +43,6 @@ from archiver.replay.send.resolve import IntentResolver, copied, note_lost_conne
 from archiver.replay.send.twins import end_attempts, note_twins
 
 BATCH_MESSAGES = 500
-
-_NEWEST = 20
 
 
 class FolderSync(Struct):
@@ -86,7 +81,8 @@ class FolderSync(Struct):
         except ConnectionLost as error:
             error.at_opening = True
             raise
-        folder = JobFolder(self.job, self._target(opened), opened)
+        self._flush()  # what a pass found that the folder's change ended
+        folder = JobFolder(self.job, number_of(self.context, self.destination, self.job, opened), opened)
         replicas = self.context.replicas.messages
         matcher = MessageMatcher(self.destination, self.context, self.job)
         opened = IntentResolver(self.context, self.destination, self.job).resolve(folder, matcher)
@@ -105,9 +101,9 @@ class FolderSync(Struct):
             gone = gone if self.context.rules.include_vanished else "that `prune` removed from the source, sent"
             words = f"{counted(copies.restored, 'message')} {gone}"
             self.context.control.progress(Noted(f'destination folder "{self.job.name}": {words}'))
-        self.follow_flags(folder)
+        follow_flags(self.context, self.destination, folder)
         follow_labels(self.context, self.destination, folder)
-        if copies.appended or self._moved(opened):
+        if copies.appended or self.job.moved(opened):
             self._look_closer(folder, matcher)
             state = TargetStateFact(
                 folder.number, copies.since, opened.messages + copies.appended, self.context.control.now()
@@ -135,83 +131,6 @@ class FolderSync(Struct):
             return None
         return self.upcoming()
 
-    def _moved(self, opened: SelectedFolder) -> bool:
-        state = self.job.known.state if self.job.known else None
-        return state is None or (state.uidnext, state.messages) != (opened.uidnext, opened.messages)
-
-    # -- which epoch of the folder it is ---------------------------------------------------------------------
-
-    def _target(self, opened: SelectedFolder) -> int:
-        """The folder's number; a new one if the server reassigns UIDs to other mail."""
-        known = self.job.known
-        reason = "first"
-        if known is not None:
-            newest = self.context.replicas.messages.newest(known.number, 1, removed=True)
-            highest = newest[0].uid if newest else 0
-            if not opened.uidvalidity:
-                if not self._are_renumbered(known.number):
-                    return known.number
-                reason, why = "renumbered", "the server gives no UIDVALIDITY, and its UIDs name other messages now"
-            elif known.uidvalidity != opened.uidvalidity:
-                reason, why = "uidvalidity", "UIDVALIDITY changed"
-            elif (
-                opened.uidnext <= highest
-                or (known.state is not None and opened.uidnext < known.state.uidnext)
-                or (self._moved(opened) and self._are_other_mail(known.number))
-            ):
-                reason, why = "rewound", "the server went back to an earlier state"
-            else:
-                return known.number
-            self.job.renumbered |= bool(self.context.pending.intents(known.number))
-            words = f"its messages have new UIDs ({why}); they will be matched, not sent again"
-            if not opened.messages:
-                words = f"it is empty, and no longer the folder that it was ({why})"
-            self.context.control.progress(Noted(f'destination folder "{self.job.name}": {words}'))
-        fact = self.context.recorder.number_target(
-            TargetFact(
-                0, self.context.destination, self.job.raw, opened.uidvalidity, reason, self.context.control.now()
-            )
-        )
-        self._fact(fact)
-        self._flush()
-        self.job.known = ReplicaFolder(fact.number, self.job.raw, opened.uidvalidity)
-        self.job.fetched.clear()
-        return fact.number
-
-    def _are_other_mail(self, folder: int) -> bool:
-        """Whether a server that was restored to an older state reassigned the UIDs of our newest copies, which
-        UIDNEXT no longer reveals once enough new mail has arrived. NOTE: a different size alone proves nothing,
-        since some servers count differently from one day to the next; nor does a different date alone, since
-        copying files can change it."""
-        newest = {replica.uid: replica for replica in self.context.replicas.messages.newest(folder, _NEWEST)}
-        return any(
-            replica.dated
-            and replica.size is not None
-            and seen.size not in (None, replica.size)
-            and not same_moment(internaldate_seconds(seen.internaldate), replica.message.arrived)
-            for seen in self.destination.scan(newest)
-            if (replica := newest.get(seen.uid)) is not None
-        )
-
-    def _are_renumbered(self, folder: int) -> bool:
-        """Whether the UIDs of our copies in a folder without UIDVALIDITY name other messages than they did, also
-        those of copies that were removed and seem to be back."""
-        present, replicas = self.destination.uids(), self.context.replicas.messages
-        back = (each for each in replicas.all(folder, removed=True) if each.uid in present)
-        known = (
-            NamedMessage(
-                uid=each.uid,
-                size=each.size,
-                arrived=each.message.arrived if each.dated else None,
-                message_id=each.message.message_id,
-                has_header=each.likeness not in ("cut", "other"),
-            )
-            for each in chain(replicas.all(folder), back)
-        )
-        return names_other_mail(self.destination, known, present)
-
-    # -- what is to be sent ----------------------------------------------------------------------------------
-
     def _present(self, opened: SelectedFolder, claimed: Mapping[int, bool]) -> UidSet | None:
         """The UIDs that exist; None if the folder is as we left it, so that they need not be requested.
 
@@ -221,7 +140,7 @@ class FolderSync(Struct):
         if opened.messages == 0:
             return UidSet()
         has_strangers = self.job.messages > 0 and opened.messages != sum(claimed.values())
-        return self.destination.uids() if has_strangers or self._moved(opened) else None
+        return self.destination.uids() if has_strangers or self.job.moved(opened) else None
 
     def _follow_removals(self, folder: JobFolder, claimed: Mapping[int, bool], present: UidSet) -> None:
         """Record copies that the user removed. One that was recorded as removed and is there again counts as
@@ -362,40 +281,6 @@ class FolderSync(Struct):
                     fact = self._transferred(folder, replica.key, replica, replica.how)
                     self._fact(replace(fact, likeness=likeness[replica.uid]))
             self._flush()
-
-    # -- flags -----------------------------------------------------------------------------------------------
-
-    def follow_flags(self, folder: JobFolder) -> None:
-        """Replay flags that changed in the archive; adopted mail gets the archive's flags for the first time."""
-        if not self.context.rules.follows:
-            return
-        after = 0
-        while replicas := self.context.replicas.changes.reflagged(folder.number, after=after, limit=BATCH_MESSAGES):
-            self.context.control.check_stop()
-            after = replicas[-1].uid
-            self._follow(folder, replicas)
-            self._flush()
-            self.job.steps += 1
-
-    def _follow(self, folder: JobFolder, replicas: Sequence[Replica]) -> None:
-        spelling = {replica.uid: replica.message.flags | replica.source_flags for replica in replicas}
-        now = all_respelled(self.destination.flags(spelling.keys()), spelling)
-        there = [replica for replica in replicas if replica.uid in now]
-        changes = {replica.uid: change_of(replica, now[replica.uid], folder.opened) for replica in there}
-        groups = grouped(changes)
-        shown = now | (all_respelled(self.destination.store(groups), spelling) if groups else {})
-        for replica in there:
-            flags = shown[replica.uid]
-            change = changes[replica.uid]
-            lost = change.lost | (replica.message.flags & (replica.lost | change.added) - flags)
-            self._fact(
-                ReflaggedFact(
-                    folder.number, replica.uid, replica.message.flags, flags, lost, self.context.control.now()
-                )
-            )
-        unmarked = tuple(replica.uid for replica in there if replica.marked)
-        if unmarked:
-            self._fact(MarkedFact(folder.number, unmarked, False, self.context.control.now()))
 
     def _fact(self, fact: Fact) -> None:
         self._facts.append(fact)

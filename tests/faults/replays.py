@@ -34,12 +34,14 @@ Mailbox = dict[bytes, Counter[Message]]
 _SMALL_BATCHES = """
 from archiver.journal import recorder
 from archiver.replay import sync_folder
-from archiver.replay.send import copies, prepare, resolve
+from archiver.replay.send import copies, flags, prepare, resolve
 from pipelines.cli.main import main
 assert (recorder.BATCH_MESSAGES, sync_folder.BATCH_MESSAGES, prepare.GROUP_MESSAGES) == (1000, 500, 100)
+assert flags.BATCH_MESSAGES == sync_folder.BATCH_MESSAGES
 assert copies.ARRIVAL_SECONDS == resolve.ARRIVAL_SECONDS == sync_folder.ARRIVAL_SECONDS == 5
 assert resolve.AGAIN == 1
 recorder.BATCH_MESSAGES, sync_folder.BATCH_MESSAGES, prepare.GROUP_MESSAGES = 25, 25, 5
+flags.BATCH_MESSAGES = 25
 copies.ARRIVAL_SECONDS = resolve.ARRIVAL_SECONDS = sync_folder.ARRIVAL_SECONDS = 0.2
 resolve.AGAIN = 0.001
 main()

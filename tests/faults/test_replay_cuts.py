@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from archiver.replay import sync_folder
-from archiver.replay.send import prepare
+from archiver.replay.send import flags, prepare
 from pipelines.stop import STOP
 from tests.accounts import run
 from tests.faults.attempts import wait_for
@@ -37,6 +37,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small groups and short pauses."""
     monkeypatch.setattr(prepare, "GROUP_MESSAGES", 4)
     monkeypatch.setattr(sync_folder, "BATCH_MESSAGES", 10)
+    monkeypatch.setattr(flags, "BATCH_MESSAGES", 10)
     settle_within(monkeypatch, SETTLE)
     pause = STOP.pause
     monkeypatch.setattr(STOP, "pause", lambda seconds: pause(seconds if seconds <= SETTLE else 0.05))
@@ -60,6 +61,7 @@ def undisturbed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
     with FaultProxy((server.host, server.port), keep=True) as through, pytest.MonkeyPatch.context() as patch:
         patch.setattr(prepare, "GROUP_MESSAGES", 4)
         patch.setattr(sync_folder, "BATCH_MESSAGES", 10)
+        patch.setattr(flags, "BATCH_MESSAGES", 10)
         run(archive.config(directory / "to", through, new_user, destination__connections=1), steps="replay")
         record = {way: bytes(octets) for way, octets in through.record.items()}
     return Undisturbed(server, archive, mailbox_of(server, new_user), record)
