@@ -90,7 +90,7 @@ class Waiting(Struct, frozen=True):
 
 
 class Freed(Struct, frozen=True):
-    """A build does nothing more for an account: its lock can be given back."""
+    """A build does nothing more for an account: its lock, or its claim, can be given back."""
 
 
 class Important(Struct, frozen=True):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from msgspec import Struct
@@ -20,7 +20,7 @@ from archiver.account.account import Account
 from archiver.account.meeting import record_refusal
 from archiver.account.servers import no_spool
 from archiver.control.run import RunControl, utc_moment
-from archiver.errors import AuthenticationFailed, BackendError, Throttled
+from archiver.errors import AuthenticationFailed, BackendError, Locked, Throttled
 from archiver.fleet.fingerprint import Fingerprint, digest_of_destination
 from archiver.source.backoff import Backoff
 from archiver.source.numbering import UnrecordedNumbers
@@ -35,26 +35,42 @@ _SIDE_BY_SIDE = 16
 _LISTED = "enumerate"
 
 
-def look_over(
-    attempts: Sequence[Attempt],
-    remembered: Mapping[str, Remembered],
-    replays: Callable[[Attempt], bool],
-    names: RunNames,
-) -> None:
-    """End the runs of accounts in which nothing is new, and of those whose login is refused. What is left of
-    `attempts` has no exit code, and nothing was recorded of it. `replays`: whether the run is about an account's
-    destination, too. Never raises."""
-    looks = iter([each for each in attempts if each.settings.account in remembered])
-    taking = threading.Lock()
+def _anyway(_: Attempt) -> None:
+    pass
+
+
+def _unheard(_: Attempt, *, is_over: bool) -> None:
+    pass
+
+
+class Looking(Struct, frozen=True):
+    """How accounts are looked at. `remembered` is what their ledgers have of them; `replays`: whether the run is
+    about an account's destination, too. `may_go_on` is called as late as possible before something is written, and
+    raises if somebody else may have the account; `looked` after each look, with whether the run is over. Both are
+    called in any thread."""
+
+    remembered: Mapping[str, Remembered]
+    replays: Callable[[Attempt], bool]
+    names: RunNames
+    may_go_on: Callable[[Attempt], None] = _anyway
+    looked: Callable[..., None] = _unheard
+
+    def is_worth(self, attempt: Attempt) -> bool:
+        """Whether a look at the account may end its run, as far as is known here. Never raises."""
+        return attempt.settings.account in self.remembered and _Look(attempt, self).is_worth
+
+
+def look_over(attempts: Iterable[Attempt], looking: Looking, most: int) -> None:
+    """End the runs of those of these accounts, `most` of them, in which nothing is new, and of those whose login is
+    refused. What is left of `attempts` has no exit code, and nothing was recorded of it. Never raises, unless the
+    iterable does."""
+    looks, taking = iter(attempts), threading.Lock()
 
     def work() -> None:
         while (attempt := _next(looks, taking)) is not None:
-            _Look(attempt, remembered[attempt.settings.account], replays(attempt), names).take()
+            looking.looked(attempt, is_over=_Look(attempt, looking).take())
 
-    threads = [
-        threading.Thread(target=work, name=f"look-{number}")
-        for number in range(min(_SIDE_BY_SIDE, sum(each.settings.account in remembered for each in attempts)))
-    ]
+    threads = [threading.Thread(target=work, name=f"look-{number}") for number in range(min(_SIDE_BY_SIDE, most))]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -66,57 +82,68 @@ def _next(looks: Iterator[Attempt], taking: threading.Lock) -> Attempt | None:
         return next(looks, None)
 
 
-class _Look(Struct):
+class _Look:
     """A look at one account. What it opens is its own, so that nothing of it is left afterwards."""
 
-    attempt: Attempt
-    remembered: Remembered
-    replays: bool
-    names: RunNames
+    def __init__(self, attempt: Attempt, looking: Looking) -> None:
+        self.attempt, self.looking = attempt, looking
+        self.remembered = looking.remembered[attempt.settings.account]
+        self.fingerprint = Fingerprint.read(self.remembered.fingerprint)
+        self.replays = looking.replays(attempt)
 
-    def take(self) -> None:
-        """Look, and end the run if that is all there is to do."""
-        settings = self.attempt.settings
-        fingerprint = Fingerprint.read(self.remembered.fingerprint)
-        if (
-            fingerprint is None
-            or (self.replays and fingerprint.there is None)
-            or not fingerprint.is_valid(utc_moment(), zlib.crc32(str(settings.file).encode()))
-        ):
-            return
-        runs, began = settings.archive.path / "runs", time.monotonic()
-        report = runs / fingerprint.run / "report.json"
-        account = Account(settings)
+    @property
+    def is_worth(self) -> bool:
+        """Whether the fingerprint may still be that of the account. Nothing is asked."""
+        shown, settings = self.fingerprint, self.attempt.settings
+        if shown is None or (self.replays and shown.there is None):
+            return False
+        if not shown.is_valid(utc_moment(), zlib.crc32(str(settings.file).encode())):
+            return False
         try:
-            if not report.is_file() or self._was_used(runs, fingerprint):
-                return
-            if not self._is_done or state_here(settings, account.medium, fingerprint.ends) != fingerprint.here:
+            return self._report(shown).is_file() and not self._was_used(shown)
+        except OSError:
+            return False
+
+    def take(self) -> bool:
+        """Look, and end the run if that is all there is to do; whether that is so."""
+        shown, settings = self.fingerprint, self.attempt.settings
+        if shown is None or not self.is_worth:
+            return False
+        account, began = Account(settings), time.monotonic()
+        try:
+            if not self._is_done or state_here(settings, account.medium, shown.ends) != shown.here:
                 STOP.check()
                 with account.locked(self.attempt.run_id):
-                    if not self._is_unchanged(account, fingerprint):
-                        return
+                    if not self._is_unchanged(account, shown):
+                        return False
+            self.looking.may_go_on(self.attempt)
         except AuthenticationFailed as error:
-            self._end_failed(account, error)
+            return self._end_failed(account, error)
         except Throttled as error:
-            if _is_worth_a_pause(error):
-                return
-            self._end_failed(account, error)
+            return not _is_worth_a_pause(error) and self._end_failed(account, error)
         except Exception:  # whatever it is, the run that follows meets it, too, and reports it
-            return
-        else:
-            seconds = time.monotonic() - began
-            text = self.remembered.fingerprint
-            emit(settings.account, Unchanged(fingerprint.run, str(report), text, seconds))
+            return False
+        seconds = time.monotonic() - began
+        event = Unchanged(shown.run, str(self._report(shown)), self.remembered.fingerprint, seconds)
+        emit(settings.account, event)
+        return True
+
+    @property
+    def _runs(self) -> Path:
+        return self.attempt.settings.archive.path / "runs"
+
+    def _report(self, shown: Fingerprint) -> Path:
+        return self._runs / shown.run / "report.json"
 
     @property
     def _is_done(self) -> bool:
         """Whether the user named the run, and the account was looked at under this name."""
-        given = self.names.given
+        given = self.looking.names.given
         return given is not None and given == self.remembered.run and self.remembered.ended_well
 
-    def _was_used(self, runs: Path, fingerprint: Fingerprint) -> bool:
+    def _was_used(self, shown: Fingerprint) -> bool:
         """Whether the archive knows a run of this name: what is done of it is not done again."""
-        return (runs / self.attempt.run_id).exists() or fingerprint.run == self.attempt.run_id
+        return (self._runs / self.attempt.run_id).exists() or shown.run == self.attempt.run_id
 
     def _is_unchanged(self, account: Account, fingerprint: Fingerprint) -> bool:
         settings = account.settings
@@ -153,15 +180,21 @@ class _Look(Struct):
 
     def _remember_refusal(self, account: Account, error: BackendError) -> None:
         """The run that follows archives what is new, and does not send the destination a refused secret again."""
-        self.names.rename(self.attempt)
+        self.looking.may_go_on(self.attempt)
+        self.looking.names.rename(self.attempt)
         with account.writing(self.attempt.run_id) as (archive, _):
             record_refusal(archive, self.attempt.run_id, error)
 
-    def _end_failed(self, account: Account, error: BackendError) -> None:
+    def _end_failed(self, account: Account, error: BackendError) -> bool:
         """NOTE: a refused secret must not be sent again, nor somebody who said "later" be asked again at once."""
-        self.names.rename(self.attempt)
+        try:
+            self.looking.may_go_on(self.attempt)
+        except Locked:
+            return False
+        self.looking.names.rename(self.attempt)
         self.attempt.begin()
         end_failed(account, self.attempt.run_id, error, RunScope(self.replays), _LISTED)
+        return True
 
 
 def _is_worth_a_pause(error: Throttled) -> bool:

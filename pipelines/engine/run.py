@@ -24,7 +24,7 @@ from archiver.events import Noted
 from archiver.login.reach import learning
 from archiver.source.kept import keeping
 from pipelines.attempts import Attempt, Options, Remembered, Run
-from pipelines.engine.light import look_over
+from pipelines.engine.light import Looking, look_over
 from pipelines.engine.locks import AccountLocks
 from pipelines.engine.names import RunNames
 from pipelines.engine.quiet import has_catalog_here, is_done
@@ -52,7 +52,7 @@ def run_accounts(
     others of them run elsewhere."""
     _tune_collector()
     attempts: dict[str, Attempt] = {}
-    remembered = remembered if _may_be_quiet(options) else {}
+    remembered = remembered if may_be_quiet(options) else {}
     names = RunNames(options.run_id, remembered)
     for each in accounts:
         account = Account(each)
@@ -83,8 +83,8 @@ def run_accounts(
     with learning(), Channel(listen) as channel:
         kept = kept_apart(accounts, options)
         looked_at = [attempts[each.account] for each in kept if each.account in remembered]
-        looked_at = [each for each in looked_at if _asks_for_news(each, options)]
-        look_over(looked_at, remembered, partial(_is_replayed, options), names)
+        looked_at = [each for each in looked_at if asks_for_news(each, options)]
+        look_over(looked_at, Looking(remembered, partial(is_replayed, options), names), len(looked_at))
         channel.drain()
         for attempt in (attempts[each.account] for each in kept if each.account in remembered):
             if attempt.exit_code is None:
@@ -108,7 +108,7 @@ def run_accounts(
     return [_ended(each, listener) for each in attempts.values()]
 
 
-def _is_replayed(options: Options, attempt: Attempt) -> bool:
+def is_replayed(options: Options, attempt: Attempt) -> bool:
     """Whether the run is about the account's destination, too."""
     return options.steps == "run" and attempt.settings.destination is not None
 
@@ -122,12 +122,12 @@ def _put_back(attempt: Attempt, options: Options, put_back: dict[str, tuple[floa
 def _left_by_quiet(wave: Sequence[Attempt], options: Options) -> list[Attempt]:
     """Run those accounts of the wave in which nothing is new; returns the others, for Luigi, in their order."""
     forget_listings()
-    if not _may_be_quiet(options):
+    if not may_be_quiet(options):
         return list(wave)
 
     def is_left(attempt: Attempt) -> bool:
-        account, replays = attempt.account, _is_replayed(options, attempt)
-        if not _asks_for_news(attempt, options) or not has_catalog_here(account):
+        account, replays = attempt.account, is_replayed(options, attempt)
+        if not asks_for_news(attempt, options) or not has_catalog_here(account):
             return True
         return not is_done(account, attempt.run_id, replays=replays)
 
@@ -139,7 +139,7 @@ def _left_by_quiet(wave: Sequence[Attempt], options: Options) -> list[Attempt]:
         return [each for each, left in zip(wave, threads.map(is_left, wave), strict=True) if left]
 
 
-def _may_be_quiet(options: Options) -> bool:
+def may_be_quiet(options: Options) -> bool:
     """Whether the command asks for no more than what is new; and Luigi alone decides, if somebody configured it,
     how many connections a server gets from [resources]."""
     asked = options.steps == "replay" or options.retry != "due" or options.new_source or options.new_archive
@@ -148,9 +148,9 @@ def _may_be_quiet(options: Options) -> bool:
     return not (asked or is_configured)
 
 
-def _asks_for_news(attempt: Attempt, options: Options) -> bool:
+def asks_for_news(attempt: Attempt, options: Options) -> bool:
     """Whether the command asks for no more at the account's destination than what is new."""
-    if not _is_replayed(options, attempt):
+    if not is_replayed(options, attempt):
         return True
     asked = options.include_vanished or options.include_removed or options.confirm_deletions
     return not (asked or options.after_cutover) and options.destination_is == "ask" and options.as_of is None

@@ -24,7 +24,7 @@ from archiver.fleet.model import Account, RunBegun, RunEnded, State
 from archiver.fleet.port import FleetLedger
 from archiver.fleet.states import Happened, happened, state_after
 from pipelines.attempts import Remembered
-from pipelines.events import AnyEvent, Began, Ended, Failed, Named, Unchanged
+from pipelines.events import AnyEvent, Began, Ended, Failed, Freed, Named, Unchanged
 from pipelines.fleet.ledgers import Ledgers, owner_of_claims
 from pipelines.fleet.refill import amounts_of, report_of
 from pipelines.show.reasons import next_step_of, reason_of
@@ -127,6 +127,8 @@ class FleetRecord:
             case Failed(message, exit_code, _, again, hint):
                 told = {"message": message, "hint": hint, "again": again}
                 self._record(ledger, *self._ended(account, name, exit_code, told))
+            case Freed():
+                self._write_quiet()  # other hosts wait for it
             case _:
                 pass
 
@@ -169,8 +171,6 @@ class FleetRecord:
         begun = RunBegun(name, run, self._verb, began, owner_of_claims())
         ended = RunEnded(name, run, "complete", 0, at, event.seconds, fingerprint=event.fingerprint)
         self._quiet.append((ledger, begun, ended))
-        if self._is_shared:
-            self._write_quiet()  # other hosts wait for it
         if what is not None and known.state != state_after(
             known.state, what, has_destination=known.has_destination
         ):

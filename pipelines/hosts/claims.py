@@ -83,11 +83,13 @@ class Claims:
                 self._held.add(name)
         return taken
 
-    def give_back(self, name: str, due: float | None = None) -> None:
-        """Nothing more is done for the account. Never raises: what cannot be given back runs out."""
+    def give_back(self, names: Collection[str], due: float | None = None) -> None:
+        """Nothing more is done for these accounts. Never raises: what cannot be given back runs out."""
+        if not names:
+            return
         with self._changing:
-            self._held.discard(name)
-        self._give_back([name], due)
+            self._held.difference_update(names)
+        self._give_back(names, due)
 
     def check(self, name: str) -> None:
         """Check a claim without asking the ledger; called in any process.

@@ -25,10 +25,25 @@ from archiver.fleet.model import Account as KnownAccount
 from archiver.fleet.port import FleetLedger
 from archiver.login.reach import learning
 from pipelines.attempts import Attempt, Options, Remembered, Run, new_run_id
-from pipelines.engine.run import kept_apart, run_accounts
-from pipelines.events import AnyEvent, Channel, Ended, Failed, Freed, Listener, Named, Unchanged, failed
+from pipelines.engine.light import Looking
+from pipelines.engine.names import RunNames
+from pipelines.engine.run import asks_for_news, is_replayed, kept_apart, may_be_quiet, run_accounts
+from pipelines.events import (
+    AnyEvent,
+    Channel,
+    Ended,
+    Failed,
+    Freed,
+    Listener,
+    Named,
+    Unchanged,
+    all_heard,
+    emit,
+    failed,
+)
 from pipelines.fleet.ledgers import Ledgers, owner_of_claims
 from pipelines.hosts.claims import Claims
+from pipelines.hosts.glance import Glance
 from pipelines.hosts.slots import Slots
 from pipelines.hosts.turn import LONGEST_WAIT, Turn, in_order, mark_of, seen, words_about
 from pipelines.outcome import AccountOutcome
@@ -129,6 +144,7 @@ class _Command:
         # Two hosts that are told at the same time to do once what is due do each account once together.
         self._not_since = utc_now() if sharing.only_due and sharing.every is None else None
         self._looked = 0.0
+        self._looked_at: set[str] = set()
         self._trouble: ArchiverError | None = None
 
     def run(self) -> list[AccountOutcome[Run]]:
@@ -154,9 +170,11 @@ class _Command:
                 Claims(self._ledger, names) as claims,
                 Slots(self._options.workers, partial(self._work, channel, claims)) as slots,
             ):
+                # NOTE: before a worker is forked, which must know what was looked at.
+                self._looked_at = self._glance([each for each in order if each.is_waiting], claims)
                 for turn in refused if self._sharing.only_due else ():
                     if claims.take([turn.name], limit=1, only_due=False):
-                        claims.give_back(turn.name, self._ledger_time(self._sharing.every or _NOT_AT_ONCE))
+                        claims.give_back([turn.name], self._ledger_time(self._sharing.every or _NOT_AT_ONCE))
                 self._go_on(order, claims, slots, channel)
         for turn in order:
             if turn.outcome is None and not self._sharing.only_due:
@@ -168,6 +186,50 @@ class _Command:
         last = None if account is None else account.last
         name = self._options.run_id
         return last is not None and name is not None and last.run == name and last.exit_code == 0
+
+    def _glance(self, turns: Sequence[Turn], claims: Claims) -> set[str]:
+        """Look at accounts in which nothing was left to do; returns those that were looked at."""
+        options, remembered = self._options, self._sharing.remembered
+        turns = [each for each in turns if each.attempt.settings.account in remembered]
+        if not may_be_quiet(options):
+            return set()
+        names = RunNames(options.run_id, remembered)
+        turns = [each for each in turns if asks_for_news(each.attempt, options)]
+        for each in turns:
+            each.attempt.run_id = names.of(each.attempt.account)
+
+        def may_go_on(attempt: Attempt) -> None:
+            claims.check(_name(attempt.settings))
+
+        looking = Looking(remembered, partial(is_replayed, options), names, may_go_on)
+        return Glance(turns, looking, partial(self._claim, claims), partial(self._settle, claims)).take()
+
+    def _claim(self, claims: Claims, turns: Sequence[Turn]) -> Sequence[Turn]:
+        """Claim these; returns those of them that nobody else has or has done meanwhile."""
+        by_name, only_due = {each.name: each for each in turns}, self._sharing.only_due
+        try:
+            names = claims.take(list(by_name), limit=len(turns), only_due=only_due, not_since=self._not_since)
+            taken = [by_name[name] for name in names]
+            if taken and not only_due:
+                self._look(taken, is_ours=True)
+        except LedgerUnavailable as error:
+            self._trouble = error
+            return ()
+        now = time.monotonic()
+        is_ours = {each.name: each.is_waiting and each.not_before <= now for each in taken}
+        claims.give_back([name for name, ours in is_ours.items() if not ours])
+        return [each for each in taken if is_ours[each.name]]
+
+    def _settle(self, claims: Claims, over: Sequence[Turn], left: Sequence[Turn]) -> None:
+        """These were looked at, and are over, or left to be opened."""
+        claims.give_back([each.name for each in left])
+        quiet = [each for each in over if each.attempt.exit_code == 0]
+        for turn in quiet:
+            self._end(turn)
+        claims.give_back([each.name for each in quiet], self._ledger_time(self._sharing.every) if quiet else None)
+        for turn in over:
+            if turn.attempt.exit_code != 0:
+                self._came_back(turn, claims)
 
     def _go_on(self, order: Sequence[Turn], claims: Claims, slots: Slots, channel: Channel) -> None:
         while True:
@@ -221,7 +283,7 @@ class _Command:
             except LedgerUnavailable:
                 turn.not_before = time.monotonic() + _LOOK_SECONDS
             if not turn.is_waiting or turn.not_before > time.monotonic():
-                claims.give_back(turn.name)
+                claims.give_back([turn.name])
                 return False
         turn.is_running = True
         turn.attempt.begin()
@@ -257,17 +319,19 @@ class _Command:
         attempt, again = turn.attempt, turn.attempt.again
         account = attempt.settings.account
         turn.is_running = False
+        emit(account, Freed())  # the ledger gets how it ended before anybody else may claim it
+        all_heard()
         if attempt.exit_code is None:
             self._listener(account, Failed("the worker process died unexpectedly; run again to resume", 1))
             attempt.exit_code, attempt.message = 1, "the worker process died unexpectedly; run again to resume"
         if attempt.exit_code == Locked.exit_code and claims.is_lost(turn.name):
             turn.not_before = time.monotonic() + _LOOK_SECONDS  # how it ends, the ledger will know
-            claims.give_back(turn.name)
+            claims.give_back([turn.name])
             return
         is_stopped = STOP.signal is not None and attempt.exit_code == stopped_code(STOP.signal)
         done = again is None and not is_stopped
         due = self._ledger_time(self._sharing.every) if done else None
-        claims.give_back(turn.name, due)
+        claims.give_back([turn.name], due)
         may_wait = again is not None and again <= LONGEST_WAIT and attempt.tries < attempt.settings.source.attempts
         if may_wait and not self._sharing.only_due:
             turn.not_before = time.monotonic() + (again or 0.0)
@@ -305,8 +369,9 @@ class _Command:
             STOP.also = None
 
     def _remembered(self, settings: Settings) -> Mapping[str, Remembered]:
+        """What was looked at before has to be opened."""
         known = self._sharing.remembered.get(settings.account)
-        return {} if known is None else {settings.account: known}
+        return {} if known is None or settings.account in self._looked_at else {settings.account: known}
 
     def _listen(self, account: str, event: AnyEvent) -> None:
         attempt = self._turns[account].attempt if account in self._turns else None
@@ -320,8 +385,6 @@ class _Command:
                     attempt.exit_code, attempt.report, attempt.since = 0, Path(report), since
                 case Failed(message, exit_code, _, again):
                     attempt.exit_code, attempt.message, attempt.again = exit_code, message, again
-                case Freed():
-                    return
                 case _:
                     pass
         self._listener(account, event)
