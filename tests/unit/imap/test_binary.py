@@ -44,6 +44,12 @@ def test_the_sign(octets: bytes, found: bool) -> None:
     assert has_nul(body_of(octets)) is (b"\0" in octets)
 
 
+@given(st.text(alphabet="a \n\x80\x81À—€日😀", max_size=12), st.sampled_from([b"", b"\xe9", b"\xe2\x80", b"\xff"]))
+def test_a_character_is_never_the_sign_whatever_stands_around_it(text: str, stray: bytes) -> None:
+    assert not may_lack_nul(body_of(text.encode() + stray))
+    assert may_lack_nul(body_of(text.encode() + b" \x80" + stray))
+
+
 def look(spool: Path, shown: bytes, binary: bytes) -> bytes:
     held = SecondLook(spool_in(spool))
     held.hold(Fetched(Attributes(7), body_of(shown)))
