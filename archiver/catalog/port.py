@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from archiver.catalog.keeping import Keeping
 from archiver.catalog.pruning import Prunes
@@ -15,8 +15,10 @@ from archiver.facts.known import FolderNumbering, KnownEpoch, KnownFolder, Numbe
 from archiver.facts.query import Found, Query, Unindexed
 from archiver.facts.replica import Claim, MessageKey, ReplicaFolder
 from archiver.mail.model import Digest, Flags, Frame, Headers, Placement
-from archiver.mail.parts.contents import Contents
 from archiver.mail.uidset import UidSet
+
+if TYPE_CHECKING:
+    from archiver.mail.parts.contents import Contents
 
 
 class CatalogPlace(Protocol):

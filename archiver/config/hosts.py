@@ -5,6 +5,8 @@ from __future__ import annotations
 import ipaddress
 import re
 
+_LABEL = 63  # octets, RFC 1035 section 2.3.4
+
 
 def host_on_the_wire(host: str) -> str:
     """The ASCII form of a host name (IDNA 2008, RFC 5891); an address or an ASCII name stays unchanged.
@@ -15,9 +17,11 @@ def host_on_the_wire(host: str) -> str:
         ValueError: it is not a valid host name.
     """
     if host.isascii():
-        host.encode("idna")  # an empty label, or one too long
+        *labels, last = host.split(".")
+        if not all(0 < len(each) <= _LABEL for each in labels) or len(last) > _LABEL:
+            raise ValueError(f"{host!r}: a label is empty or too long")
         return host
-    import idna  # takes some milliseconds
+    import idna  # takes some milliseconds, as does Python's own codec
 
     return idna.encode(host, uts46=True).decode("ascii")
 

@@ -25,7 +25,6 @@ from archiver.config.tables.fleet import place_of
 from archiver.config.tables.s3 import ObjectLock
 from archiver.config.tables.server import FilesSettings, ServerSettings
 from archiver.errors import ConfigError
-from archiver.mail.parts.pdf import can_read_pdf
 
 __all__ = ["Settings", "load_account", "settings_of", "written_destination"]
 
@@ -260,9 +259,12 @@ def _all_warnings(checked: AccountFile) -> Iterator[str]:
         yield from _warnings("source", checked.source)
     if checked.destination is not None:
         yield from _warnings("destination", checked.destination)
-    if checked.search.documents and not can_read_pdf():
-        extra = "pip install 'mail-archiver[documents]'"
-        yield f"search.documents: PDF is not read, because the extra for it is not installed: `{extra}`"
+    if checked.search.documents:
+        from archiver.mail.parts.pdf import can_read_pdf
+
+        if not can_read_pdf():
+            extra = "pip install 'mail-archiver[documents]'"
+            yield f"search.documents: PDF is not read, because the extra for it is not installed: `{extra}`"
     mail = checked.notify.mail
     if mail is not None and mail.tls == "off" and not oauth2.is_loopback(mail.host):
         yield f'notify.mail.tls: "off" sends notices, and a password, to {mail.host} readable by anyone on the way'

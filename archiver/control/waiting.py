@@ -30,7 +30,9 @@ def addresses_of(host: str, port: int, timeout: float | None) -> Iterator[Addres
         OSError: the host has none.
     """
     began = time.monotonic()
-    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+    # NOTE: as octets, if it can be: text is encoded by a module with large tables, whose import takes long.
+    name = host.encode("ascii") if host.isascii() else host
+    for family, kind, protocol, _, address in socket.getaddrinfo(name, port, type=socket.SOCK_STREAM):
         if timeout and time.monotonic() - began >= _SILENT * timeout:
             break
         yield family, kind, protocol, address

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from archiver.config.tables.server import DestinationSettings
-from archiver.destination.imap import ImapDestination
 from archiver.destination.port import MailDestination
 from archiver.login.port import Authenticator
 from archiver.mail.content import Spool
@@ -17,4 +16,6 @@ def open_destination(server: DestinationSettings, authenticator: Authenticator, 
     """
     match server.protocol:
         case "imap":
+            from archiver.destination.imap import ImapDestination
+
             return ImapDestination(server, authenticator, spool)

@@ -10,10 +10,10 @@ from __future__ import annotations
 import imaplib
 import re
 import ssl
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from types import ModuleType
 from typing import Protocol
-
-from imapclient import IMAPClient, SocketTimeout
 
 from archiver.errors import BackendError, ConnectionLost, MessageRefused, Where
 from archiver.imap.answers import BUDGET, MOST_BELIEVED, News, Share
@@ -32,6 +32,13 @@ from archiver.imap.tokens import (
 )
 from archiver.mail.folder_names import name_of_utf8, utf8_name
 from archiver.mail.model import Body
+
+if "imapclient" not in sys.modules:
+    # NOTE: imapclient looks up its own version among all that is installed, and what it imports for that takes as
+    # long as all the rest of it. Nobody here asks for the version.
+    sys.modules["imapclient.version"] = _no_version = ModuleType("imapclient.version")
+    vars(_no_version).update(version="", version_info=())
+from imapclient import IMAPClient, SocketTimeout
 
 # NOTE: imaplib refuses lines over 1,000,000 octets, which a SEARCH of some 125,000 messages has. It reads the limit
 # from its own module. There is still one, so that a hostile server cannot fill the memory with one line.

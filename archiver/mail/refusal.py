@@ -8,7 +8,8 @@ size and an invalid header. The texts of further servers are to be added here.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Literal, get_args
 
 from msgspec import Struct
@@ -99,10 +100,13 @@ _BY_WORDS: dict[Refusal, tuple[str, ...]] = {
     ),
 }
 
-_PATTERNS = [
-    (refusal, re.compile(r"\b(?:" + "|".join(map(re.escape, phrases)) + r")\b"))
-    for refusal, phrases in _BY_WORDS.items()
-]
+
+@cache  # few runs meet a refusal, and none should wait for these
+def _patterns() -> Sequence[tuple[Refusal, re.Pattern[str]]]:
+    return [
+        (refusal, re.compile(r"\b(?:" + "|".join(map(re.escape, phrases)) + r")\b"))
+        for refusal, phrases in _BY_WORDS.items()
+    ]
 
 
 def classify(reply: bytes | str) -> Refusal:
@@ -116,7 +120,7 @@ def classify(reply: bytes | str) -> Refusal:
         return "throttled"  # Gmail uses the code OVERQUOTA for it
     if found and found[1] in _BY_CODE:
         return _BY_CODE[found[1]]
-    return next((refusal for refusal, words in _PATTERNS if words.search(text)), "unknown")
+    return next((refusal for refusal, words in _patterns() if words.search(text)), "unknown")
 
 
 class Features(Struct, frozen=True):

@@ -11,8 +11,6 @@ from msgspec import Struct
 
 from archiver.errors import ArchiverError, Interrupted
 from archiver.mail.counts import counted
-from archiver.upkeep.documents.reader import DocumentReader
-from archiver.upkeep.index_contents import index_contents
 from pipelines.events import AnyEvent, Began
 from pipelines.failures import foreseen, with_file
 from pipelines.outcome import Emit
@@ -52,6 +50,9 @@ def read_contents(archive: Archive, emit: Emit, most: int | None = None) -> Read
         return Reading(missing=missing, why="this user may not change the index")
     if most is not None and missing > most:
         return Reading(missing=missing, why=_NEXT)
+    from archiver.upkeep.documents.reader import DocumentReader
+    from archiver.upkeep.index_contents import index_contents
+
     emit(Began(INDEX))
     try:
         with ExitStack() as stack:

@@ -347,6 +347,8 @@ import sys
 from pipelines.cli.main import invoke
 print(invoke(["run", "--quiet", sys.argv[1]]))
 rarely_used = {"luigi", "rich", "boto3", "jinja2", "archiver.replay.run", "archiver.account.bucket"}
+rarely_used |= {"archiver.destination.imap", "archiver.mail.parts", "zstandard", "encodings.idna"}
+rarely_used |= {"importlib.metadata"}
 print(*sorted(rarely_used & sys.modules.keys()))
 """
 

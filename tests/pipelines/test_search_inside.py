@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from archiver.errors import Interrupted
-from pipelines.cli import indexing, search
+from archiver.upkeep import index_contents
+from pipelines.cli import search
 from pipelines.cli.main import invoke
 from pipelines.stop import STOP
 from tests.accounts import account_file, archive_of, archive_state
@@ -133,13 +134,13 @@ def test_what_is_read_after_a_run_waits_for_other_work(
     archiver: Archiver, dovecot: Dovecot, mailbox: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = account_file(tmp_path, dovecot, mailbox, search__index="text")
-    seen, read, before = [], indexing.index_contents, os.getpriority(os.PRIO_PROCESS, 0)
+    seen, read, before = [], index_contents.index_contents, os.getpriority(os.PRIO_PROCESS, 0)
 
     def noted(*arguments: Any) -> Any:
         seen.append(os.getpriority(os.PRIO_PROCESS, 0))
         return read(*arguments)
 
-    monkeypatch.setattr(indexing, "index_contents", noted)
+    monkeypatch.setattr(index_contents, "index_contents", noted)
     assert archiver("run", config)[0] == 0
     assert (seen, os.getpriority(os.PRIO_PROCESS, 0)) == ([max(before, 10)], before)
 
@@ -155,7 +156,7 @@ def test_a_run_that_is_stopped_while_it_reads_has_ended_well(
             assert archiver_is_unlocked(config)
             raise Interrupted(signal.SIGTERM)
 
-        stopping.setattr("pipelines.cli.indexing.index_contents", stopped)
+        stopping.setattr("archiver.upkeep.index_contents.index_contents", stopped)
         assert archiver("run", config)[0] == 0
     (archive_of(config) / "bodies.sqlite").mkdir()
     code, _, err = archiver("run", config)

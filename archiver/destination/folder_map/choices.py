@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from archiver.destination.folder_map.names import ALL, DestinationNames, Levels, TargetName, is_inbox
-from archiver.destination.folder_map.special_use import NAMES, special_name
+from archiver.destination.folder_map.special_use import names_of_uses, special_name
 from archiver.mail.folder_names import canonical_raw
 from archiver.mail.model import INBOX, Folder
 
@@ -178,7 +178,7 @@ class Chooser:
     def _holders(self, folders: Iterable[Folder]) -> dict[bytes, str]:
         able = [each for each in folders if each.selectable and canonical_raw(each.raw) != INBOX]
         holders = {}
-        for use in NAMES:
+        for use in names_of_uses():
             having = [each for each in able if each.special_use == use]
             named = [each for each in able if each.special_use is None and _rank(each, use) is not None]
             if having or named:

@@ -21,7 +21,7 @@ from archiver.destination.folder_map.escapes import (
     refused_in,
     unescape_level,
 )
-from archiver.destination.folder_map.special_use import NAMES, special_name
+from archiver.destination.folder_map.special_use import names_of_uses, special_name
 from archiver.facts.mailbox import DestinationFolders
 from archiver.mail.folder_names import NameRules, encode_name, folder_path
 from archiver.mail.model import INBOX, Folder
@@ -64,7 +64,7 @@ class DestinationNames:
         self._by_path = {folder.path: folder for folder in reversed(ours)}
         self._ours = ours
         self._announced = {each.folder.special_use for each in destination.listed} - {None}
-        self._of_use = {use: self._found_by_use(use) for use in NAMES}
+        self._of_use = {use: self._found_by_use(use) for use in names_of_uses()}
 
     @cached_property
     def _rules(self) -> NameRules:

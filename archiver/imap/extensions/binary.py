@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -23,8 +24,10 @@ from archiver.errors import ArchiveNotWritable
 from archiver.imap.tokens import Response, number
 from archiver.mail.content import Spool, body_of
 from archiver.mail.model import Body, Fetched
-from archiver.mail.parts.mime import Part, structure_of
 from archiver.mail.uidset import UidSet
+
+if TYPE_CHECKING:
+    from archiver.mail.parts.mime import Part
 
 ITEMS = b"(UID BINARY.PEEK[])"
 
@@ -165,6 +168,8 @@ class PlainPart(Struct, frozen=True):
 
 def plain_parts(octets: bytes) -> list[PlainPart]:
     """Those of a message."""
+    from archiver.mail.parts.mime import structure_of  # few runs need it
+
     root = structure_of(BytesIO(octets)).root
     found = _plain(octets, root, b"") if root.parts else _plain(octets, root, b"1")
     return list(found)[:_MOST_PARTS]

@@ -47,4 +47,4 @@ def test_a_connection_asks_for_that_name(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(socket.gaierror):
         Line("straße.example", 993, None, 1.0)
 
-    assert asked == ["xn--strae-oqa.example"]
+    assert asked == [b"xn--strae-oqa.example"]

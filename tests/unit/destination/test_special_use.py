@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archiver.destination.folder_map.special_use import NAMES, folded, special_name
+from archiver.destination.folder_map.special_use import folded, names_of_uses, special_name
 from archiver.mail.model import SPECIAL_USES
 
 
@@ -67,20 +67,20 @@ def test_only_names_at_the_top_or_of_gmail_count(path: tuple[str, ...], use: str
 
 def test_no_name_is_in_the_table_for_two_uses() -> None:
     uses: dict[str, set[str]] = {}
-    for use, names in NAMES.items():
+    for use, names in names_of_uses().items():
         for name in names:
             uses.setdefault(folded(name), set()).add(use)
     assert {name: found for name, found in uses.items() if len(found) > 1} == {}
 
 
 def test_the_table_is_well_formed() -> None:
-    names = [name for each in NAMES.values() for name in each]
-    assert set(NAMES) <= set(SPECIAL_USES)
+    names = [name for each in names_of_uses().values() for name in each]
+    assert set(names_of_uses()) <= set(SPECIAL_USES)
     assert [name for name in names if name != unicodedata.normalize("NFC", name.strip()) or not name] == []
 
 
 def test_what_stands_earlier_in_the_table_is_preferred() -> None:
-    for use, names in NAMES.items():
+    for use, names in names_of_uses().items():
         ranks = [special_name((name,)) for name in names]
         assert ranks[0] == (use, 0)
         assert [reported[1] for reported in ranks if reported] == sorted(
@@ -88,7 +88,7 @@ def test_what_stands_earlier_in_the_table_is_preferred() -> None:
         )
 
 
-@given(st.sampled_from([name for names in NAMES.values() for name in names]))
+@given(st.sampled_from([name for names in names_of_uses().values() for name in names]))
 def test_case_and_composition_do_not_count(name: str) -> None:
     assert special_name((unicodedata.normalize("NFD", name),)) == special_name((name,))
     assert special_name((name.swapcase().swapcase(),)) == special_name((name,)) or "İ" in name or "ı" in name
@@ -97,4 +97,4 @@ def test_case_and_composition_do_not_count(name: str) -> None:
 @given(st.lists(st.text(st.characters(), max_size=10), max_size=3))
 def test_any_name_is_looked_up(path: list[str]) -> None:
     reported = special_name(tuple(path))
-    assert reported is None or reported[0] in NAMES
+    assert reported is None or reported[0] in names_of_uses()

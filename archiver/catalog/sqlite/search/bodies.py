@@ -13,9 +13,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any
-
-import zstandard
+from typing import TYPE_CHECKING, Any
 
 from archiver.catalog.sqlite.reading import json_list
 from archiver.catalog.sqlite.search.asked import asked_of, quoted
@@ -26,7 +24,9 @@ from archiver.catalog.sqlite.search.vocabulary import MAKE_VOCABULARY, Vocabular
 from archiver.catalog.sqlite.search.words import Cutter, is_listed, words_of
 from archiver.mail.headers import folded
 from archiver.mail.model import Digest
-from archiver.mail.parts.contents import TEXT_LENGTH, Contents
+
+if TYPE_CHECKING:
+    from archiver.mail.parts.contents import Contents
 
 _PUNCTUATION = "".join(each for each in map(chr, range(0x21, 0x7F)) if not each.isalnum())
 _TOKENIZER = "ascii tokenchars '" + _PUNCTUATION.replace("'", "''") + "'"
@@ -64,7 +64,8 @@ class Unusable(Exception):
 
 class Bodies:
     """The index, open; when it is read, as it was when it was opened. `covered` is None if it covers nothing yet.
-    `has_documents`: with the text of attached documents.
+    `has_documents`: with the text of attached documents. NOTE: what only this needs is imported here; every run
+    knows the index, and few open it.
 
     Any call raises Unusable if the file is damaged, or cannot be read or written.
     """
@@ -73,6 +74,8 @@ class Bodies:
         self._connection = connection
         self.covered = covered
         self.has_documents = has_documents
+        import zstandard
+
         self._compressor = zstandard.ZstdCompressor(level=3)
         self._decompressor = zstandard.ZstdDecompressor()
         self._vocabulary = Vocabulary(self._rows)
@@ -249,9 +252,13 @@ class Bodies:
         self._cutter.new.clear()
 
     def _unpacked(self, body: bytes) -> bytes:
+        from zstandard import ZstdError
+
+        from archiver.mail.parts.contents import TEXT_LENGTH
+
         try:
             return self._decompressor.decompress(body, max_output_size=TEXT_LENGTH * 4)
-        except zstandard.ZstdError as error:
+        except ZstdError as error:
             raise Unusable(str(error), is_damaged=True) from error
 
     def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from archiver.catalog.sqlite.database import Database
 from archiver.catalog.sqlite.messages import SqlMessages
@@ -14,7 +15,9 @@ from archiver.catalog.sqlite.search.history import belongs, state_of
 from archiver.catalog.sqlite.search.texts import Covered
 from archiver.errors import ArchiveNotWritable
 from archiver.mail.model import Digest, Placement
-from archiver.mail.parts.contents import Contents
+
+if TYPE_CHECKING:
+    from archiver.mail.parts.contents import Contents
 
 _AFTER = "SELECT id, digest FROM header WHERE id > ? ORDER BY id LIMIT ?"
 _COUNT = "SELECT count(*) FROM header WHERE id > ?"

@@ -26,7 +26,6 @@ from archiver.catalog.sqlite.search.finding import (
     texts_of,
 )
 from archiver.catalog.sqlite.search.history import belongs, state_of
-from archiver.catalog.sqlite.search.inside import find_inside
 from archiver.catalog.sqlite.search.parts import LENGTH
 from archiver.catalog.sqlite.search.texts import Covered, IndexedTexts, TextIndex
 from archiver.errors import ArchiverError
@@ -88,6 +87,8 @@ class SqlMessageIndex:
     def _find_inside(self, query: Query) -> Sequence[Found]:
         if self._bodies is None:
             return []
+        from archiver.catalog.sqlite.search.inside import find_inside
+
         try:
             with self._bodies.reading() as inside, self._database.reading() as connection:
                 if inside is None:
