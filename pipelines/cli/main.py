@@ -153,6 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     code = _complete(instruction) if instruction else invoke(sys.argv[1:] if arguments is None else arguments)
     if (failure := failure_of(sys.stdout)) is not None:
         click.echo(f"archiver: standard output: {failure.strerror}; what was printed is not complete", err=True)
+    gc.freeze()  # otherwise the interpreter looks through all modules for garbage, several times, before it ends
     sys.exit(code)
 
 
