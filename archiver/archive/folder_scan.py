@@ -27,7 +27,14 @@ from archiver.events import Noted, Progress
 from archiver.facts.archive import EpochFact, FlagsFact, LabelsFact, StateFact, StoredFact, VanishedFact
 from archiver.facts.known import KnownEpoch, KnownFolder, Quarantined
 from archiver.journal.recorder import BATCH_MESSAGES, Batch, Recorder
-from archiver.mail.content import BROKE, HEADER_OCTETS, header_digest, internaldate_seconds, with_header
+from archiver.mail.content import (
+    BROKE,
+    HEADER_OCTETS,
+    header_block,
+    header_digest,
+    internaldate_seconds,
+    with_header,
+)
 from archiver.mail.folder_names import matches
 from archiver.mail.model import Attributes, Digest, Listed, Marks, Opened, Placement
 from archiver.mail.uidset import UidSet
@@ -265,7 +272,7 @@ class FolderScanner(Struct):
             except IntegrityError:
                 continue  # the file was removed; the message is fetched again
             now = replace(seen[uid], internaldate=placement.message.internaldate)
-            message = with_header(placement.message, header).seen_as(now)
+            message = with_header(placement.message, header_block(header)).seen_as(now)
             fact = StoredFact(epoch.number, message, "returned", self.now())
             back.append(uid)
             self.batch.moved(fact, [(placement, replace(placement, message=message, present=True))])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+from calendar import monthrange
 from collections.abc import Callable
 from datetime import date
 from email.utils import mktime_tz, parsedate_tz
@@ -38,7 +39,7 @@ _FIRST_DAY = date(1970, 1, 1).toordinal()
 _INTERNALDATE = re.compile(
     r"\s*(\d{1,2})-([A-Za-z]{3})-(\d{4})\s+(\d{1,2}):(\d{2}):(\d{2})(?:\s+([+-])(\d{2})(\d{2}))?\s*", re.ASCII
 )
-_USUAL_INTERNALDATE = re.compile(r"([ \d]\d-[A-Za-z]{3}-\d{4}) (\d\d):(\d\d):(\d\d) ([+-]\d{4})", re.ASCII)
+_USUAL_INTERNALDATE = re.compile(r"([ \d]\d)-([A-Za-z]{3}-\d{4}) (\d\d):(\d\d):(\d\d) ([+-]\d{4})", re.ASCII)
 #: What nearly all messages have; the library takes ten times as long.
 _USUAL_DATE = re.compile(
     r"(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), )?(\d{1,2}) (Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) ([12]\d{3})"
@@ -104,7 +105,8 @@ def body_of(octets: bytes, *, bare: int | None = None) -> Body:
     size = len(octets)
     bare = _bare_line_feeds(octets) if bare is None else bare
     digest = Digest(hashlib.sha256(octets).hexdigest())
-    return Body(digest, size, size + bare, octets[: _header_end(octets) or HEADER_OCTETS], octets)
+    end = _header_end(octets, may_be_bare=bare > 0)
+    return Body(digest, size, size + bare, octets[: end or HEADER_OCTETS], octets)
 
 
 def _bare_line_feeds(octets: bytes) -> int:
@@ -129,13 +131,15 @@ def read_header(file: BinaryIO) -> bytes:
     return header_block(octets)
 
 
-def _header_end(octets: bytes) -> int:
-    """Where the body begins; 0 if no blank line comes early enough."""
+def _header_end(octets: bytes, *, may_be_bare: bool = True) -> int:
+    """Where the body begins; 0 if no blank line comes early enough. `may_be_bare`: there may be LFs without CR."""
     if octets.startswith(b"\r\n"):
         return 2
     if octets.startswith(b"\n"):
         return 1
     crlf = octets.find(b"\n\r\n", 0, HEADER_OCTETS)
+    if not may_be_bare:
+        return crlf + 3 if crlf >= 0 else 0
     bare = octets.find(b"\n\n", 0, HEADER_OCTETS if crlf < 0 else crlf + 1)
     if bare >= 0:
         return bare + 2
@@ -145,7 +149,11 @@ def _header_end(octets: bytes) -> int:
 def header_digest(header: bytes) -> Digest:
     """The digest of a header block; it does not depend on CRLF or LF, nor on the final blank line, nor on whether
     NUL is shown as 0x80, since servers differ in these."""
-    lines = header_block(header).replace(b"\r\n", b"\n").rstrip(b"\r\n").replace(b"\0", b"\x80")
+    return _digest_of_block(header_block(header))
+
+
+def _digest_of_block(block: bytes) -> Digest:
+    lines = block.replace(b"\r\n", b"\n").rstrip(b"\r\n").replace(b"\0", b"\x80")
     return Digest(hashlib.sha256(lines).hexdigest())
 
 
@@ -170,9 +178,9 @@ def message_id(header: bytes) -> str | None:
     return None if text in ("", "<>") else text
 
 
-def with_header(message: StoredMessage, header: bytes) -> StoredMessage:
+def with_header(message: StoredMessage, block: bytes) -> StoredMessage:
     """The message with the Message-ID and the digest of its header block."""
-    return replace(message, message_id=message_id(header), header_digest=header_digest(header))
+    return replace(message, message_id=message_id(block), header_digest=_digest_of_block(block))
 
 
 def _field(header: bytes, name: str) -> bytes | None:
@@ -205,16 +213,31 @@ def _parsed_internaldate(text: str) -> int | None:
     usual = _USUAL_INTERNALDATE.fullmatch(text)
     if usual is None:
         return _read_internaldate(text)
-    day, hour, minute, second, zone = usual.groups()
-    midnight, behind = _midnight(day), _behind(zone)
-    if midnight is None or behind is None or hour > "23" or minute > "59" or second > "60":
+    day, name, hour, minute, second, zone = usual.groups()
+    month, behind = _month(name), _behind(zone)
+    if month is None or behind is None or hour > "23" or minute > "59" or second > "60":
         return None
-    return midnight + behind + (int(hour) * 60 + int(minute)) * 60 + min(int(second), 59)
+    midnight, days = month
+    if not 1 <= int(day) <= days:
+        return None
+    return midnight + behind + ((int(day) * 24 + int(hour)) * 60 + int(minute)) * 60 + min(int(second), 59)
 
 
-@lru_cache(maxsize=4096)  # a mailbox has fewer days than messages
-def _midnight(day: str) -> int | None:
-    return _read_internaldate(f"{day} 00:00:00 +0000")
+@lru_cache(maxsize=512)  # a mailbox has fewer months than messages
+def _month(text: str) -> tuple[int, int] | None:
+    """Seconds since 1970 of the day before a month ("Jan-2024"), and how many days it has."""
+    name, _, year = text.partition("-")
+    try:
+        days = _day_before(name, year)
+        return days * 86400, monthrange(int(year), _MONTH_NUMBERS[name.lower()])[1]
+    except (KeyError, ValueError):
+        return None
+
+
+@lru_cache(maxsize=512)
+def _day_before(name: str, year: str) -> int:
+    """The day before a month, in days since 1970."""
+    return date(int(year), _MONTH_NUMBERS[name.lower()], 1).toordinal() - _FIRST_DAY - 1
 
 
 @lru_cache(maxsize=256)
@@ -299,7 +322,7 @@ def date_seconds(text: str) -> int | None:
     if (usual := _USUAL_DATE.fullmatch(text)) is not None:
         day, name, year, hour, minute, second, sign, zone_hours, zone_minutes = usual.groups()
         # NOTE: as the library counts, in which the 31st of June is the 1st of July.
-        days = date(int(year), _MONTH_NUMBERS[name.lower()], 1).toordinal() - _FIRST_DAY + int(day) - 1
+        days = _day_before(name, year) + int(day)
         seconds = ((days * 24 + int(hour)) * 60 + int(minute)) * 60 + int(second)
         offset = (int(zone_hours) * 60 + int(zone_minutes)) * 60
         return seconds + offset if sign == "-" else seconds - offset
