@@ -91,10 +91,11 @@ class _Window(Struct):
 class FetchStream(Struct):
     """One fetch of many UIDs on an open folder.
 
-    `current` is the UID whose row was read last: if the connection breaks there more than once, that message is
-    the cause. `accept` stores a server's placeholder as the message, as the user requested. `delivered`: this
-    connection has delivered messages; until then one command is sent at a time. `behind` is called once, when
-    nothing else has to be sent as far as can be known: what is sent then is answered behind these messages.
+    `current` is the UID at whose row the connection broke, as far as that is known: if it breaks there more than
+    once, that message is the cause. `accept` stores a server's placeholder as the message, as the user requested.
+    `delivered`: this connection has delivered messages; until then one command is sent at a time. `behind` is
+    called once, when nothing else has to be sent as far as can be known: what is sent then is answered behind these
+    messages.
     """
 
     session: Session
@@ -136,7 +137,7 @@ class FetchStream(Struct):
                 yield from self._refusals()
                 continue
             self._send_ahead()
-            self.current = next((uid for window in self._flying for uid in window.pending), None)
+            self.current = None
             response = self._response(read_body)
             if self.session.before_sending is not None and _NEXT.match(response.text):
                 self._lost("the server opens the next folder before it has delivered this one's messages")
@@ -144,7 +145,8 @@ class FetchStream(Struct):
                 self.session.progressed()
                 if isinstance(outcome, Fetched):
                     self.delivered, self._newest_delivered = True, outcome.attributes.uid
-                    yield from self._refusals()
+                    if self._refused or self._commands_refused or self._said_limit:
+                        yield from self._refusals()
                 yield outcome
             if response.text.startswith(b"* "):
                 continue
@@ -174,8 +176,11 @@ class FetchStream(Struct):
         may come in any order."""
         said = _UID.search(self.session.reading)
         uid = number(said[1]) if said else None
-        if any(uid in window.pending for window in self._flying):
-            self.current = uid
+        is_asked_for = any(uid in window.pending for window in self._flying)
+        self.current = uid if is_asked_for else self._next_uid()
+
+    def _next_uid(self) -> int | None:
+        return next((uid for window in self._flying for uid in window.pending), None)
 
     @property
     def _in_doubt(self) -> bool:
@@ -260,7 +265,7 @@ class FetchStream(Struct):
         row = parse_fetch(response)
         uid = row.attributes.uid if row.attributes else None
         if (row.has_body or response.body is not None) and not row.clean:
-            self.current = uid if uid is not None else self.current
+            self.current = uid
             self._lost("a message's length does not match what follows it")
         window = next((w for w in self._flying if uid in w.pending), None)
         if window is None or uid is None or row.attributes is None:
@@ -315,7 +320,8 @@ class FetchStream(Struct):
         return Undelivered(uid, reason, server_reply=reply)
 
     def _lost(self, why: str) -> None:
-        where = replace(self.session.where, uid=self.current, operation="fetch")
+        uid = self._next_uid() if self.current is None else self.current
+        where = replace(self.session.where, uid=uid, operation="fetch")
         raise ConnectionLost(f"this is not IMAP: {why}", where=where)
 
 

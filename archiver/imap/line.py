@@ -389,9 +389,9 @@ class Line(SocketLine, imaplib.IMAP4):
 
     def readline(self) -> bytes:
         """A line including its end; without one at the end of the connection."""
-        self._wire.at_a_unit()
-        line: bytes = super().readline()
-        self._wire.took(len(line))
+        line = self.read_line(imaplib._MAXLINE + 1)  # type: ignore[attr-defined]
+        if len(line) > imaplib._MAXLINE:  # type: ignore[attr-defined]
+            raise self.error(f"got more than {imaplib._MAXLINE} bytes")  # type: ignore[attr-defined]
         return line
 
     def read(self, size: int) -> bytes:
@@ -399,6 +399,6 @@ class Line(SocketLine, imaplib.IMAP4):
         self._wire.at_a_unit()
         if size > _PIECE:  # imaplib reads whatever a server announces, and memory is allocated before it is filled
             raise self.abort(f"an unexpected literal of {size} bytes")
-        octets: bytes = super().read(size)
+        octets = self._reader.read(size)
         self._wire.took(len(octets))
         return octets

@@ -62,6 +62,8 @@ _PIECE = 64 << 10  # octets of a response that count as another one, if they bri
 
 #: A status response ends with text for people. If that ends with "{5}", no literal follows.
 _STATUS = re.compile(rb"\A(?:\+|\S+ (?:OK|NO|BAD|BYE|PREAUTH)\b)", re.IGNORECASE)
+#: How nearly all responses with a message begin.
+_MESSAGE = re.compile(rb"(\* \d{1,10} FETCH \([^{}\r\n]{1,4096}BODY\[\] )\{(\d{1,10})\}\r\n")
 _NUMBERS = re.compile(rb"\A\* (?:E?SEARCH|VANISHED)\b", re.IGNORECASE)
 
 
@@ -255,17 +257,27 @@ class Session(IMAPClient):  # type: ignore[misc]
         self.reading = b""
         self._lose_patience(self._imap.at_a_response())
         line = self._read_text()
+        if body_reader is not None and (usual := _MESSAGE.fullmatch(line)) is not None:
+            self.reading = text = usual[1] + BODY_MARK
+            return self._rest(text, None, body_reader(int(usual[2]), self), None)
         if line[:3] == b"*  ":
             line = b"* " + line[2:].lstrip(b" ")
         if not line.endswith(b"}\r\n") or _STATUS.match(line):
             if len(line) > _TEXT_LIMIT and not _NUMBERS.match(line):
                 raise ConnectionLost(f"an unexpected line of {len(line)} bytes", where=self.where)
             return self._tracked(Response(line.rstrip(b"\r\n")))
-        body: Body | None = None
+        return self._rest(b"", line, None, body_reader)
+
+    def _rest(self, text: bytes, line: bytes | None, body: Body | None, body_reader: BodyReader | None) -> Response:
+        """A response of which `text` is read, from its next `line` on. It is None where the `body` of a usual FETCH
+        was just read."""
+        literals: list[bytes] = []
+        left = _LITERAL_LIMIT
         try:
-            text = b""
-            literals: list[bytes] = []
-            left = _LITERAL_LIMIT
+            if line is None:
+                line = self._read_text()
+                if line == b")\r\n":
+                    return Response(text + b")", (), body)
             while True:
                 if len(text) + len(line) > _TEXT_LIMIT:
                     raise ConnectionLost("the server's response does not end", where=self.where)

@@ -73,6 +73,9 @@ class _Breaks(Struct):
     def pay(self, octets: int) -> None:
         """A message of so many octets was delivered."""
         self.in_a_row, self.delivered = 0, True
+        if not self._debt:
+            self._most = 40.0
+            return
         self._debt = max(0.0, self._debt - min(1.0, max(0.2, octets / (1 << 20))))
         self._most = max(40.0, self._debt + 6)
 

@@ -47,11 +47,13 @@ _UTF8 = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf
 def may_lack_nul(body: Body) -> bool:
     """Whether a message has 0x80 where it is no part of a character, in UTF-8 or in two octets (Shift JIS, GBK), as
     one has in which NUL is shown as 0x80. It is not noticed if each of its NULs seems to complete a character."""
-    return any(_is_odd(piece) for piece in _pieces(body))
+    return _is_odd(body.octets) if body.octets is not None else any(map(_is_odd, _pieces(body)))
 
 
 def has_nul(body: Body) -> bool:
     """Whether a message has NULs."""
+    if body.octets is not None:
+        return b"\0" in body.octets
     return any(b"\0" in piece for piece in _pieces(body))
 
 
