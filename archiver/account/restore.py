@@ -43,13 +43,7 @@ from archiver.replay.context import ReplayContext, ReplayRulesOfAccount
 from archiver.replay.identify import IdentityAnswer
 from archiver.replay.restore.choice import Candidate, Chosen, Wishes, choose, distinct
 from archiver.replay.restore.pending import ChosenPending
-from archiver.replay.restore.run import (
-    FolderPart,
-    look_again,
-    parts_below,
-    parts_in_place,
-    restore_messages,
-)
+from archiver.replay.restore.run import FolderPart, look_again, parts_below, parts_in_place, restore_messages
 
 _FACT_MESSAGES = 1000
 _AT_ONCE = 1000

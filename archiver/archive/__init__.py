@@ -6,9 +6,9 @@ context        what the connections share
 queue          the work that is left, shared by the connections
 openings       how folders will be opened, and which are announced to the source ahead
 worker         one connection: scans folders, fetches messages, keeps its batch
+records        what it records: each message's outcome, and how a folder's pass ended
 folder_scan    one folder opened: what is new, changed, vanished (RFC 7162)
 flag_changes   which flags changed since the last pass
-uidlist        the list of UIDs beside a folder's messages
 scanned        the result of a folder scan
 absence        messages that the server no longer shows: gone, or only hidden
 same_mail      messages that the server shows in several folders, fetched once (RFC 8474, Gmail)

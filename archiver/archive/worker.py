@@ -16,9 +16,9 @@ from archiver.archive.folder_scan import FolderScanner
 from archiver.archive.openings import Openings
 from archiver.archive.plan.same import compare_unrecorded
 from archiver.archive.queue import Job, Member, Slice
+from archiver.archive.records import FolderRecords
 from archiver.archive.same_mail import SameMail
 from archiver.archive.scanned import ScannedFolder
-from archiver.archive.uidlist import list_uids
 from archiver.archive.unrecorded import unrecorded_fact
 from archiver.control.waiting import meanwhile
 from archiver.errors import (
@@ -31,11 +31,8 @@ from archiver.errors import (
     stops_account,
 )
 from archiver.events import Noted, Working
-from archiver.facts.archive import PassFact, QuarantinedFact, ReleasedFact, StoredFact
-from archiver.facts.keeping import ForgottenFact
 from archiver.journal.recorder import Batch
-from archiver.mail.content import PLACEHOLDER_GIVEN, REFUSED, broke, is_placeholder
-from archiver.mail.folder_names import printable
+from archiver.mail.content import REFUSED, broke
 from archiver.mail.model import Fetched, Folder, Listed, Undelivered
 from archiver.mail.uidset import UidSet
 from archiver.mail.unnumbered import require_same_uids
@@ -55,6 +52,7 @@ class FetchWorker:
         self._source = source
         self._batch = Batch(context.recorder, context.store, context.catalog.messages, context.control.progress)
         self._folder: Folder | None = None
+        self._records = FolderRecords(context, self._queue, self._batch)
         self._same_mail = SameMail(context, source, self._batch, self._queue)
         self._gave = False  # since all of a slice was refused
         self._openings = Openings(context, member, source)
@@ -166,10 +164,10 @@ class FetchWorker:
             self._failed(job, limit)
             return
         for uid in error.refused:
-            self._undelivered(job.scanned, Undelivered(uid, REFUSED, error.server_reply))
+            self._records.undelivered(job.scanned, Undelivered(uid, REFUSED, error.server_reply))
         rest = replace(job, uids=job.uids - error.refused)
         if not rest.uids:
-            self._batch.then(lambda: self._slice_done(job.scanned))
+            self._records.slice_done(job.scanned)
         elif self._context.accept or job.put_off <= _ROUNDS_REFUSED:
             self._queue.put_off(rest, self._member)
         else:
@@ -186,7 +184,7 @@ class FetchWorker:
         else:  # there is no other message
             for uid in job.uids:
                 self._queue.add_alone(job.scanned, uid, 1)
-            self._batch.then(lambda: self._slice_done(job.scanned))
+            self._records.slice_done(job.scanned)
 
     def _give_back(self, job: Job, error: BackendError) -> None:
         """Leave the job to the other connections. NOTE: the batch is flushed first, since the connection that
@@ -206,7 +204,7 @@ class FetchWorker:
         if scanned.wanted:
             self._queue.add_slices(scanned)
         else:
-            self._batch.then(lambda: self._complete(scanned))
+            self._records.folder_done(scanned)
 
     def _fetch(self, job: Slice, left: list[int]) -> None:
         """Fetch a slice; UIDs without an outcome stay in `left`."""
@@ -228,7 +226,7 @@ class FetchWorker:
                         return
             finally:
                 left[:] = waiting
-        self._batch.then(lambda: self._slice_done(scanned))
+        self._records.slice_done(scanned)
 
     def _fetch_alone(self, job: Slice) -> None:
         """Fetch a message at which the connection broke, in this run or an earlier one."""
@@ -237,7 +235,7 @@ class FetchWorker:
             pass  # a crashed run stored it
         elif self._queue.alone_given_up:
             if job.breaks:
-                self._undelivered(scanned, Undelivered(uid, broke(job.breaks)))
+                self._records.undelivered(scanned, Undelivered(uid, broke(job.breaks)))
         else:
             self._open(scanned)
             with self._same_mail.linked(job, [uid]) as to_fetch:
@@ -246,11 +244,11 @@ class FetchWorker:
                         self._require_another(job, outcome)
                         self._queue.note_alone(came=False)
                         breaks = job.breaks + outcome.breaks
-                        self._undelivered(scanned, Undelivered(uid, broke(breaks), outcome.server_reply))
+                        self._records.undelivered(scanned, Undelivered(uid, broke(breaks), outcome.server_reply))
                     else:
                         self._queue.note_alone(came=True)
                         self._outcome(scanned, outcome)
-        self._batch.then(lambda: self._slice_done(scanned))
+        self._records.slice_done(scanned)
 
     def _require_another(self, job: Slice, outcome: Undelivered) -> None:
         """Blame a message for a break only if the server delivers another one now.
@@ -278,69 +276,18 @@ class FetchWorker:
             self._folder = scanned.listed.folder
 
     def _outcome(self, scanned: ScannedFolder, outcome: Fetched | Undelivered) -> int:
-        """Put the outcome into the batch; returns the UID."""
+        """Record the outcome of a message; returns its UID."""
         if not isinstance(outcome, Fetched):
-            self._undelivered(scanned, outcome)
+            self._records.undelivered(scanned, outcome)
             return outcome.uid
-        uid = outcome.attributes.uid
         self._gave = True
-        if self._nobody_accepted(scanned, outcome):
-            self._undelivered(scanned, Undelivered(uid, PLACEHOLDER_GIVEN))
-        else:
-            fact = scanned.stored_fact(outcome, self._context.control.now())
-            if scanned.continues(fact):
-                equal = self._context.catalog.messages.candidates(digests={fact.message.digest})
-                fact = scanned.as_before(fact, equal)
-            if fact.message.digest in self._context.forgotten:
-                self._forgotten(scanned, fact, outcome)
-            else:
-                self._batch.stored(fact, scanned.placement(fact), outcome.body)
-        return uid
+        self._records.fetched(scanned, outcome)
+        return outcome.attributes.uid
 
-    def _forgotten(self, scanned: ScannedFolder, fact: StoredFact, fetched: Fetched) -> None:
-        """Record where the source shows a message that was forgotten; its octets are dropped."""
-        if fetched.body.spool is not None:
-            fetched.body.spool.unlink()
-        its, at = fact.message, self._context.control.now()
-        place = (fact.epoch, its.uid, its.digest, its.size, its.crlf_size, its.arrived, 1)
-        number = self._context.forgotten[its.digest]
-        self._batch.fact(ForgottenFact(number, (place,), (), "", "", at))
-
-    def _accepts(self, scanned: ScannedFolder, uid: int) -> bool:
-        """The user accepts what waits in quarantine, not what this run finds for the first time."""
-        return self._context.accept and uid in scanned.quarantined
-
-    def _nobody_accepted(self, scanned: ScannedFolder, fetched: Fetched) -> bool:
-        """Whether this is a placeholder that arrived only because other messages of this run are accepted."""
-        if not self._context.accept or self._accepts(scanned, fetched.attributes.uid):
-            return False
-        if not is_placeholder(fetched.body.header):
-            return False
-        if fetched.body.spool is not None:
-            fetched.body.spool.unlink()
-        return True
-
-    def _undelivered(self, scanned: ScannedFolder, outcome: Undelivered) -> None:
-        number = scanned.epoch.number
-        if outcome.gone:
-            scanned.gone += 1
-            if outcome.uid in scanned.quarantined:
-                self._batch.fact(ReleasedFact(number, (outcome.uid,), self._context.control.now()))
-            return
-        self._context.control.progress(
-            Noted(f'folder "{scanned.known.folder.name}", uid {outcome.uid}: {outcome.reason}')
-        )
-        self._batch.fact(
-            QuarantinedFact(
-                number,
-                outcome.uid,
-                "fetch",
-                outcome.reason,
-                outcome.server_reply,
-                self._accepts(scanned, outcome.uid),
-                self._context.control.now(),
-            )
-        )
+    def _end_folder(self, job: Job, error: BackendError) -> None:
+        """Record what is known of a folder that could not be finished."""
+        self._folder = None
+        self._records.failed(job, error)
 
     def _not_stored(self, scanned: ScannedFolder, uids: Iterable[int]) -> list[int]:
         """Record those of `uids` that a crashed run stored: only their attributes are fetched. Returns the
@@ -363,54 +310,6 @@ class FetchWorker:
             done.add(attributes.uid)
             self._context.unrecorded.mark_recorded(placement)
         return [uid for uid in uids if uid not in done]
-
-    def _slice_done(self, scanned: ScannedFolder) -> None:
-        if self._queue.slice_done(scanned):
-            self._complete(scanned)
-
-    def _complete(self, scanned: ScannedFolder) -> None:
-        """All of the folder is durable: write its totals, its control files, and last its state."""
-        now = self._context.control.now()
-        errors = [each for each in (scanned.disagreement, scanned.error) if each is not None]
-        self._batch.fact(
-            PassFact(
-                scanned.epoch.number,
-                scanned.on_server - scanned.gone,
-                scanned.excluded,
-                "; ".join(errors) or None,
-                now,
-                None if scanned.shown is None else scanned.shown - scanned.gone,
-            )
-        )
-        if scanned.error is not None:
-            return
-        if (metadata := self._context.metadata) is not None:
-            list_uids(metadata, self._context.catalog.messages, scanned, settled=self._context.settled)
-        if scanned.disagreement is not None:
-            return
-        # NOTE: counts as if the messages that are gone had never been there. If they are there after all, the count
-        # differs and the next run opens the folder again.
-        self._batch.fact(replace(scanned.state, messages=scanned.state.messages - scanned.gone))
-        if self._context.follower is not None:
-            self._context.follower.completed(scanned.known.number)
-
-    def _end_folder(self, job: Listed | Slice, error: BackendError) -> None:
-        """Record what is known of a folder that could not be finished."""
-        self._folder = None
-        self._context.control.progress(Noted(str(error)))
-        if isinstance(job, Slice):
-            with_error = job.scanned
-            with_error.error = error.within(printable(with_error.known.folder.name))
-            self._batch.then(lambda: self._slice_done(with_error))
-            return
-        reason = error.within(printable(job.folder.name))
-        known = self._context.folders[job.folder.raw]
-        epoch = self._context.catalog.account.epochs().get(known.number)
-        if epoch is None:
-            self._context.refused[job.folder.raw] = reason
-        else:
-            messages, now = job.status.messages if job.status else 0, self._context.control.now()
-            self._batch.fact(PassFact(epoch.number, messages, 0, reason, now))
 
     def close(self) -> None:
         """Drop what is not durable, and close the connection."""

@@ -14,14 +14,7 @@ from archiver.destination.flags import FlagCommands
 from archiver.destination.folders import FolderCommands
 from archiver.destination.labels import LabelCommands
 from archiver.destination.rights import RightsChange
-from archiver.errors import (
-    FolderChanged,
-    FolderNotFound,
-    FolderRefused,
-    PermissionDenied,
-    ServerUnavailable,
-    Where,
-)
+from archiver.errors import FolderChanged, FolderNotFound, FolderRefused, PermissionDenied, ServerUnavailable, Where
 from archiver.facts.access import Rights
 from archiver.facts.mailbox import Appended, AppendMessage, DestinationFolders, FolderStat, SelectedFolder
 from archiver.imap.append import AppendStream

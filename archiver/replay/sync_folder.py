@@ -17,13 +17,7 @@ from archiver.destination.port import MailDestination
 from archiver.errors import ConnectionLost, FolderChanged, TemporaryError
 from archiver.events import Noted, Working
 from archiver.facts.archive import Fact
-from archiver.facts.destination import (
-    AcceptedFact,
-    CopiedFact,
-    MarkedFact,
-    RemovedFact,
-    TargetStateFact,
-)
+from archiver.facts.destination import AcceptedFact, CopiedFact, MarkedFact, RemovedFact, TargetStateFact
 from archiver.facts.mailbox import SelectedFolder
 from archiver.facts.outgoing import Outgoing
 from archiver.facts.replica import MessageKey, Replica

@@ -8,13 +8,7 @@ import click
 from msgspec.structs import replace
 
 from archiver.errors import ConfigError
-from pipelines.cli.new_accounts.answers import (
-    Answers,
-    destination_of,
-    given_of,
-    protocol_of,
-    token_options,
-)
+from pipelines.cli.new_accounts.answers import Answers, destination_of, given_of, protocol_of, token_options
 from pipelines.cli.new_accounts.discovered import address_in, with_server
 from pipelines.cli.new_accounts.from_csv import Request, accounts_from_csv, common_tree
 from pipelines.cli.new_accounts.one import require_absent, write_account

@@ -15,13 +15,7 @@ from pathlib import Path
 
 from archiver.config.tables.server import FilesSettings
 from archiver.control.limits.port import Meter
-from archiver.errors import (
-    ArchiveNotWritable,
-    CountsDisagree,
-    FolderNotFound,
-    ServerUnavailable,
-    Where,
-)
+from archiver.errors import ArchiveNotWritable, CountsDisagree, FolderNotFound, ServerUnavailable, Where
 from archiver.facts.access import FolderAccess
 from archiver.imap.capabilities import ServerFacts
 from archiver.mail.content import Spool, header_block

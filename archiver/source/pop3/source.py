@@ -13,14 +13,7 @@ from msgspec.structs import replace
 
 from archiver.config.tables.server import ServerSettings
 from archiver.control.limits.port import Meter
-from archiver.errors import (
-    CountsDisagree,
-    FolderNotFound,
-    MessageRefused,
-    ServerUnavailable,
-    TemporaryError,
-    Where,
-)
+from archiver.errors import CountsDisagree, FolderNotFound, MessageRefused, ServerUnavailable, TemporaryError, Where
 from archiver.facts.access import FolderAccess
 from archiver.imap.capabilities import ServerFacts, tls_facts
 from archiver.imap.replies import printable

@@ -20,16 +20,7 @@ from archiver.control.waiting import lock_free_after_fork
 from archiver.errors import TIME_IS_OVER
 from archiver.events import Exported, Noted, Planned, Received, Sent, Stored, Verified, Working
 from archiver.mail.folder_names import printable
-from pipelines.events import (
-    AnyEvent,
-    Began,
-    Ended,
-    Expected,
-    Failed,
-    Important,
-    Unchanged,
-    log_line,
-)
+from pipelines.events import AnyEvent, Began, Ended, Expected, Failed, Important, Unchanged, log_line
 from pipelines.show.lines import folder_in
 from pipelines.show.live.work import Work, progress_line
 

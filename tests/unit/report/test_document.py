@@ -11,12 +11,7 @@ from msgspec.structs import replace
 from archiver.facts.known import Tally
 from archiver.facts.replica import Loss, ReplicaTally
 from archiver.mail.model import Folder
-from archiver.report.document import (
-    AtDestination,
-    Failure,
-    Party,
-    RunReport,
-)
+from archiver.report.document import AtDestination, Failure, Party, RunReport
 from archiver.report.units import completed, undelivered
 
 HOSTILE = "a\x1b[31m\r\nb\u202e"
