@@ -17,7 +17,7 @@ from archiver.mail.folder_names import printable
 log = logging.getLogger("archiver")
 
 _COMMAND = re.compile(
-    r"`(archiver (?:archive|check|gc|login|rebuild|repair|replay|report|retry|run|search|status|verify)"
+    r"`(archiver (?:archive|check|forget|gc|login|rebuild|repair|replay|report|retry|run|search|status|verify)"
     r"(?: --[a-z-]+)*)`"
 )
 _TRACE_LIMIT = 2500

@@ -354,7 +354,7 @@ def _finish_forgetting(archive: Archive, recorder: Recorder) -> None:
 
         log.warning("%s: ending a forget that was cut off", archive.settings.account)
         try:
-            left = finish(archive, recorder, RunControl(lambda: None, lambda _: None), there=False)
+            left = finish(archive, recorder, RunControl(lambda: None, lambda _: None))
             for what, why in (each for some in left.values() for each in some):
                 log.warning("%s: %s: %s", archive.settings.account, printable(what), printable(why))
         except IntegrityError as error:

@@ -25,6 +25,7 @@ from archiver.errors import ArchiverError, ConfigError, IntegrityError
 from archiver.events import Noted
 from archiver.facts.replica import Replica, ReplicaFolder
 from archiver.mail.folder_names import decode_name, printable
+from archiver.mail.model import Digest
 from archiver.replay.context import DeletionBlock
 
 _TURN_SECONDS = 0.5
@@ -139,8 +140,15 @@ class AccountsBeside:
     def claimed(
         self, replicas: Mapping[ReplicaFolder, Sequence[Replica]]
     ) -> Mapping[ReplicaFolder, Mapping[int, str]]:
+        return self.counted_on(
+            {folder: {each.uid: each.message.digest for each in its} for folder, its in replicas.items()}
+        )
+
+    def counted_on(
+        self, ours: Mapping[ReplicaFolder, Mapping[int, Digest]]
+    ) -> Mapping[ReplicaFolder, Mapping[int, str]]:
+        """The same for UIDs with the digests of their messages."""
         found: defaultdict[ReplicaFolder, dict[int, str]] = defaultdict(dict)
-        ours = {folder: {replica.uid: replica for replica in its} for folder, its in replicas.items()}
         own = catalog_place(self._settings)
         theirs = {each.file for each in self._of_this_mailbox()}
         for each in self._beside.settings:
@@ -157,7 +165,7 @@ class AccountsBeside:
                 # NOTE: one mailbox may have two names. Then the folder, the UIDVALIDITY, the UID and the octets
                 # are the same; of two mailboxes that were made at the same second all of that is not.
                 is_here = mailbox(claim.host, claim.user) == self._mailbox
-                if is_here or claim.digest == ours[claim.target][claim.uid].message.digest:
+                if is_here or claim.digest == ours[claim.target][claim.uid]:
                     found[claim.target][claim.uid] = each.account
         return found
 

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from archiver.facts.keeping import HoldEndedFact, HoldFact, StateMarkedFact
+from archiver.facts.keeping import BY_RULE, ForgottenCopy, HoldEndedFact, HoldFact, StateMarkedFact
 from archiver.facts.replica import MessageKey
 from archiver.mail.model import Digest, Placement
 from archiver.mail.uidset import UidSet
@@ -33,7 +33,8 @@ class Holdable(Struct, frozen=True):
 class Forget(Struct, frozen=True):
     """What one command or one rule forgot: why, by whom, and when. `erased_at`: its octets are gone, but what was
     `kept`, each with the reason; None: that was cut off. `listed` is the digest of the list that was written.
-    `messages` counts digests, `places` the places where they were."""
+    `messages` counts digests, `places` the places where they were, `copies_left` the copies that destinations still
+    have, as far as known."""
 
     number: int
     reason: str
@@ -44,6 +45,13 @@ class Forget(Struct, frozen=True):
     kept: tuple[tuple[str, str], ...]
     messages: int
     places: int
+    copies_left: int
+
+    @property
+    def by_rule(self) -> bool:
+        """Whether the rule of the account file forgot it, and no person. What destinations have of that follows
+        another rule."""
+        return self.by == BY_RULE
 
 
 class HeldPlace(Struct, frozen=True):
@@ -60,13 +68,28 @@ class HeldPlace(Struct, frozen=True):
 
 
 class HeldCopy(Struct, frozen=True):
-    """A copy of a message, as far as known: the number of the destination, or of a place to restore to; the folder
-    there, by its number and its raw name, and the UID there."""
+    """A copy of a message, as far as known: the number of the destination, the folder there, by its number and its
+    raw name, and the UID there. `sent_digest`, `likeness` and `size` are as it was recorded; None: not known."""
 
     destination: int
     target: int
     raw: bytes
     uid: int
+    key: MessageKey
+    sent_digest: Digest | None
+    likeness: str | None
+    size: int | None
+
+
+class LeftCopy(Struct, frozen=True):
+    """A copy of a message that was forgotten under the number `forget`, at a destination that has it as far as
+    known: in the folder `raw` under that UIDVALIDITY."""
+
+    forget: int
+    destination: int
+    raw: bytes
+    uidvalidity: int
+    copy: ForgottenCopy
 
 
 class Holds(Protocol):
@@ -101,7 +124,8 @@ class Forgettable(Protocol):
         """How many messages there are, each digest once."""
 
     def copies(self, keys: Collection[MessageKey]) -> Sequence[HeldCopy]:
-        """The copies of these messages that exist as far as known, also those that were stored twice."""
+        """The copies of these messages that exist at destinations as far as known, also those that were stored
+        twice, without what was restored."""
 
 
 class Keeping(Holds, Forgettable, Protocol):
@@ -112,6 +136,9 @@ class Keeping(Holds, Forgettable, Protocol):
 
     def forgotten(self) -> Mapping[Digest, int]:
         """The number under which each digest was forgotten."""
+
+    def left_copies(self) -> Sequence[LeftCopy]:
+        """The copies of forgotten messages that destinations still have, as far as known, by folder and UID."""
 
     def forgotten_uids(self, epoch: int) -> UidSet:
         """The UIDs of forgotten messages that the source still had when an epoch was last looked at."""

@@ -40,6 +40,7 @@ from archiver.facts.destination import (
 from archiver.facts.keeping import (
     BlotFact,
     BlottedFact,
+    CopiesErasedFact,
     ErasedFact,
     ForgottenFact,
     HoldEndedFact,
@@ -241,6 +242,7 @@ FactOfFormat2 = Union[  # noqa: UP007 - a runtime value, iterated by those who i
     BlottedFact,
     BlotFact,
     ErasedFact,
+    CopiesErasedFact,
     PruningFact,
     PrunedFact,
     UnprunedFact,

@@ -133,6 +133,11 @@ def _is_place(epoch: Any, uid: Any, digest: Any, size: Any, crlf_size: Any, arri
     )
 
 
+def _is_copy(target: Any, uid: Any, form: Any, digest: Any, size: Any) -> bool:
+    are_numbers = all(type(each) is int and 0 <= each <= HIGHEST for each in (target, uid, size))
+    return are_numbers and type(form) is type(digest) is str
+
+
 def _lists(rows: list[Any]) -> list[Any]:
     """The rows that are lists: a text of two letters is a row of two texts, too."""
     return [each for each in rows if type(each) is list]
@@ -161,6 +166,9 @@ _ROWS: Mapping[tuple[Any, ...], Callable[[list[Any]], list[Any]]] = {
     ],
     (int, int, Digest, int, int, int, int): lambda rows: [
         tuple(row) for row in _lists(rows) if len(row) == 7 and _is_place(*row)
+    ],
+    (int, int, str, str, int): lambda rows: [
+        tuple(row) for row in _lists(rows) if len(row) == 5 and _is_copy(*row)
     ],
     (str, str): lambda rows: [(one, two) for one, two in _lists(rows) if type(one) is type(two) is str],
 }

@@ -3,7 +3,7 @@ must not come back; and how far a migration is, since after the cutover the dest
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from msgspec import Struct
 
@@ -49,11 +49,24 @@ ForgottenPlace = tuple[int, int, Digest, int, int, int, int]
 folder still had it, else 0."""
 
 
+ForgottenCopy = tuple[int, int, str, str, int]
+"""A copy at a destination: its target and its UID there; what it is known by (`CopyForm`), the digest of that or
+"", and the size that the destination showed, 0 if it is not known."""
+
+CopyForm = Literal["octets", "canonical", "size", "any"]
+"""What a copy of a forgotten message has to be like: its octets, or what is left of them without CRs and the line
+ends at the end (`canonical` in `archiver.mail.fingerprint`), have that digest; or it has that size, since the
+destination shows it altered. "any", of copies in older journals: it has the digest of a forgotten message."""
+
+#: In whose name the rule of the account file forgets.
+BY_RULE = "the rule of the account file"
+
+
 class ForgottenFact(Struct, frozen=True):
     """These messages are forgotten: nothing of them is kept but this, and none comes back, whatever the source
     shows. `number` is assigned once, from 1, to all that one command or one rule forgets; what the source shows
     later under another UID gets the same one. `copies` are those at destinations, as (target, UID there), that are
-    to go, too."""
+    to go, too; `there` are all that are known, so that they can be removed later."""
 
     kind: ClassVar[str] = "forgotten"
     number: int
@@ -61,6 +74,17 @@ class ForgottenFact(Struct, frozen=True):
     copies: tuple[tuple[int, int], ...]
     reason: str
     by: str
+    at: str
+    there: tuple[ForgottenCopy, ...] = ()
+
+
+class CopiesErasedFact(Struct, frozen=True):
+    """These copies of forgotten messages are gone from the destination: we removed them, or they were not there any
+    more."""
+
+    kind: ClassVar[str] = "copies_erased"
+    target: int
+    uids: tuple[int, ...]
     at: str
 
 

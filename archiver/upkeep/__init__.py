@@ -11,6 +11,7 @@ index_headers     headers of messages that were archived before headers were sto
 documents         the text of attached documents, read in a process of its own
 index_contents    what messages say, read for searches
 forget            messages that are gone from every place of an archive, and never come back
+copies_there      what copies of them at destinations are known by
 holds             which messages must be kept
 auditing          walks a store for a step, with progress and a way to stop
 """

@@ -24,7 +24,15 @@ from archiver.facts.archive import (
     StoredFact,
 )
 from archiver.facts.destination import RefusedFact
-from archiver.facts.keeping import BlotFact, BlottedFact, ErasedFact, ForgottenFact, ForgottenPlace
+from archiver.facts.keeping import (
+    BlotFact,
+    BlottedFact,
+    CopiesErasedFact,
+    ErasedFact,
+    ForgottenCopy,
+    ForgottenFact,
+    ForgottenPlace,
+)
 from archiver.facts.replica import MessageKey
 from archiver.facts.segment import blot
 from archiver.journal.port import Journal
@@ -43,12 +51,14 @@ Copy = tuple[int, int]
 
 
 class Order(Struct, frozen=True):
-    """What is to be forgotten: all places of some digests, and these copies; why, and who says so."""
+    """What is to be forgotten: all places of some digests, and these copies; why, and who says so. `there` are all
+    copies at destinations that are known."""
 
     places: Sequence[HeldPlace]
     copies: Sequence[Copy]
     reason: str
     by: str
+    there: Sequence[ForgottenCopy] = ()
 
 
 class _Known(Struct, frozen=True):
@@ -56,15 +66,15 @@ class _Known(Struct, frozen=True):
 
     segments: Sequence[int]
     packs: frozenset[Digest]
-    copies: Sequence[Copy] = ()
+    copies: Sequence[ForgottenCopy] = ()
     blotted: Mapping[int, tuple[Digest, Digest]] = {}
 
 
 class ForgetStep(Struct):
     """Forgets messages of one archive, whose lock is held and whose catalog has caught up. `eraser` erases from the
     store. `clean(number)` erases what else is local, and may be repeated; `remove_copies` removes copies at the
-    destination and returns what stays there, None: copies are left to another call. `list_of` writes the list of
-    what was forgotten under a number, durable on return, and returns its digest.
+    destination, records what is gone, and returns what stays there, None: copies are left to another call.
+    `list_of` writes the list of what was forgotten under a number, durable on return, and returns its digest.
     """
 
     journal: Journal
@@ -73,7 +83,7 @@ class ForgetStep(Struct):
     eraser: Eraser
     control: RunControl
     clean: Callable[[int], None]
-    remove_copies: Callable[[Sequence[Copy]], Sequence[Kept]] | None
+    remove_copies: Callable[[Sequence[ForgottenCopy]], Sequence[Kept]] | None
     list_of: Callable[[int, Sequence[Kept]], Digest]
 
     def forget(self, order: Order) -> int:
@@ -85,10 +95,11 @@ class ForgetStep(Struct):
         known = self._known(about)
         now = self.control.now()
         facts: list[Fact] = []
-        for start in range(0, len(places), _FACT_PLACES):
+        for start in range(0, max(len(places), len(order.there)), _FACT_PLACES):
             copies = tuple(order.copies) if start == 0 else ()
             some = tuple(places[start : start + _FACT_PLACES])
-            facts.append(ForgottenFact(number, some, copies, order.reason, order.by, now))
+            there = tuple(order.there[start : start + _FACT_PLACES])
+            facts.append(ForgottenFact(number, some, copies, order.reason, order.by, now, there))
         if rows := tuple(self._rows(known.segments, about)):
             facts.append(BlottedFact(number, rows, now))
         self.control.check_stop()
@@ -119,7 +130,13 @@ class ForgetStep(Struct):
         self.recorder.write([ErasedFact(number, packs, tuple(kept), listed, self.control.now())])
         return kept
 
-    def _copies(self, copies: Sequence[Copy]) -> Sequence[Kept]:
+    def list_again(self, number: int) -> None:
+        """Write the list of what was forgotten under that number again, after copies of it were removed."""
+        its = next(each for each in self.catalog.keeping.forgets() if each.number == number)
+        listed = self.list_of(number, its.kept)
+        self.recorder.write([ErasedFact(number, (), its.kept, listed, self.control.now())])
+
+    def _copies(self, copies: Sequence[ForgottenCopy]) -> Sequence[Kept]:
         if not copies:
             return ()
         if self.remove_copies is None:
@@ -131,7 +148,8 @@ class ForgetStep(Struct):
         """What the journal has about these messages, from one reading of it."""
         segments: list[int] = []
         packs: set[Digest] = set()
-        copies: dict[Copy, None] = {}
+        copies: set[Copy] = set()
+        there: dict[Copy, ForgottenCopy] = {}
         blotted: dict[int, tuple[Digest, Digest]] = {}
         for segment in self.journal.read((0, Digest(""))):
             self.control.check_stop()
@@ -141,10 +159,14 @@ class ForgetStep(Struct):
                 if isinstance(fact, PackedFact) and any(digest in about.digests for digest, _, _ in fact.frames):
                     packs.add(fact.pack)
                 elif isinstance(fact, ForgottenFact) and fact.number == about.number:
-                    copies |= dict.fromkeys(fact.copies)
+                    copies |= set(fact.copies)
+                    there |= {each[:2]: each for each in fact.there}
+                elif isinstance(fact, CopiesErasedFact):
+                    copies -= {(fact.target, uid) for uid in fact.uids}
                 elif isinstance(fact, BlottedFact) and fact.number == about.number:
                     blotted |= {number: (was, now) for number, was, now in fact.segments}
-        return _Known(segments, frozenset(packs), list(copies), blotted)
+        wanted = [there.get(copy, (*copy, "any", "", 0)) for copy in sorted(copies)]
+        return _Known(segments, frozenset(packs), wanted, blotted)
 
     def _rows(self, segments: Sequence[int], about: _About) -> Iterator[tuple[int, Digest, Digest]]:
         """What becomes of these segments."""

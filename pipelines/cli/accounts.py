@@ -143,6 +143,18 @@ def finish(
     return results, exit_code
 
 
+def finish_document(
+    terminal: Terminal,
+    document: str,
+    accounts: Accounts,
+    outcomes: Sequence[AccountOutcome[T]],
+    to_json: Callable[[AccountOutcome[T]], dict[str, Any]],
+) -> tuple[list[dict[str, Any]], int]:
+    """The same; where one account was named, what the document says of it is also in the document itself."""
+    only = to_json(outcomes[0]) if len(outcomes) == 1 and not accounts.several else {}
+    return finish(terminal, document, accounts, outcomes, to_json, **only)
+
+
 def warn_of_sharing(sharing: Iterable[Sharing], terminal: Terminal, *, with_destination: bool) -> None:
     """Say which accounts share a mailbox. A refusal because of it is shown where the account is refused."""
     for each in sharing:

@@ -16,11 +16,11 @@ from archiver.errors import ConfigError, Incomplete
 from archiver.mail.counts import counted
 from archiver.mail.folder_names import printable
 from archiver.mail.model import Digest
-from pipelines.cli.accounts import load_one
+from pipelines.cli.accounts import finish_document, load_accounts
 from pipelines.cli.keeping import ForgetDone, reason_of, show_forgotten, summary, to_record, user
-from pipelines.cli.matching import Selection, choosing_options, query_of
-from pipelines.cli.options import PATH, config_argument, output_options, terminal_of
-from pipelines.cli.references import Named, named_in
+from pipelines.cli.matching import Selection, choosing_options, in_folders, query_of
+from pipelines.cli.options import PATH, Integer, configs_and, output_options, terminal_of
+from pipelines.cli.references import Named, is_digest, is_reference, read_names
 from pipelines.events import Important
 from pipelines.outcome import AccountOutcome, Emit, run_each
 from pipelines.stop import STOP
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from archiver.account.archive import Archive
     from archiver.account.upkeep.forgetting import Doom
     from archiver.catalog.keeping import HeldPlace
+    from archiver.config.fleet.files import Chosen
     from archiver.config.settings import Settings
     from archiver.facts.query import Found
 
@@ -37,8 +38,7 @@ _ALL = 1 << 40
 
 
 @click.command
-@config_argument
-@click.argument("references", metavar="[REF]...", nargs=-1, help="What `search` and `show` name messages by.")
+@configs_and("[REF]...", "What `search` and `show` name messages by.", is_reference)
 @click.option(
     "--refs", type=PATH, metavar="FILE", help="Read references, or what `search --json` printed; - is stdin."
 )
@@ -50,10 +50,18 @@ _ALL = 1 << 40
 @click.option("--reason", metavar="TEXT", help="Why, for those who ask later; needed with --yes.")
 @click.option("--yes", is_flag=True, help="Forget them; without it they are only listed.")
 @click.option("--finish", is_flag=True, help="Try again what could not be removed, such as what a lock kept.")
+@click.option(
+    "--number",
+    "numbers",
+    multiple=True,
+    metavar="N",
+    type=Integer(min=1),
+    help="With --finish: only what was forgotten under this number; repeatable.",
+)
 @output_options
 def forget(
-    config: Path,
-    references: Sequence[str],
+    configs: Chosen,
+    names: Sequence[str],
     refs: Path | None,
     vanished: bool,
     older_than: str | None,
@@ -62,24 +70,30 @@ def forget(
     reason: str | None,
     yes: bool,
     finish: bool,
+    numbers: Sequence[int],
     as_json: bool,
     quiet: bool,
     verbose: bool,
     **matching: Any,
 ) -> int:
-    """Erase messages from an archive, so that neither their octets nor their headers are left anywhere in it, and
+    """Erase messages from archives, so that neither their octets nor their headers are left anywhere in them, and
     see to it that they never come back, even while the source still shows them.
 
-    Without --yes the messages are only listed. They are named by REF, as `archiver search` prints it, or chosen by
-    the options of `search`, of which --recipient is its --to. A message is forgotten in all folders at once. One
-    that matches in a folder, and is also in another one where it does not match, stays and is named, unless
-    --everywhere is given; so with --vanished one that was only moved stays.
+    Without --yes the messages are only listed, of all accounts. They are named by REF, as `archiver search` prints
+    it, or chosen by the options of `search`, of which --recipient is its --to. FOLDER/UID names a message of one
+    account; a digest names it in all of them. A message is forgotten in all folders at once. One that matches in a
+    folder, and is also in another one where it does not match, stays and is named, unless --everywhere is given; so
+    with --vanished one that was only moved stays.
 
     Gone are: the files, objects and packs with all their versions; the facts in the journal, in place of which
     their digests stand, so that it can still be proved; the rows of the catalog and of the indexes of searches;
-    what reports said of them; and older catalogs that `rebuild` left. With --also-at-destination their copies there
-    go, too. What stays is a fact: the digest, the folder and the UID, why, who, and when; and a list in the
-    archive's folder forgotten/, whose digest is in the journal.
+    what reports said of them; and older catalogs that `rebuild` left. What stays is a fact: the digest, the folder
+    and the UID, why, who, and when; and a list in the archive's folder forgotten/, whose digest is in the journal.
+
+    With --also-at-destination their copies there go, too; without it, `archiver status` says how many are left, and
+    --finish --also-at-destination removes them later. A copy is removed only under the UIDVALIDITY and the UID that
+    are recorded, and if its octets are those of the message. Copies of what [retention] forgot stay, unless its
+    --number is given.
 
     What an Object Lock keeps is listed with its date, and the exit code is 3; give --finish when that has passed. A
     message that is held (`archiver hold`) stays, and the exit code is 3. If this is cut off, the next command that
@@ -90,51 +104,99 @@ def forget(
     \b
       archiver forget configs/alice.toml INBOX/17
       archiver forget configs/alice.toml --from bob@example.net --reason "request of 2026-11-02" --yes
+      archiver forget configs/ --text bob@example.net
       archiver forget configs/alice.toml --vanished --older-than 2y --reason "our rules" --yes
-      archiver forget configs/alice.toml --finish
+      archiver forget configs/alice.toml --finish --also-at-destination
     """
     chosen_by_options = any(matching.values()) or vanished or older_than is not None
-    if not (references or refs or chosen_by_options or finish):
-        hint = "`archiver search` finds them"
-        raise ConfigError("archiver forget", ["which messages? Give REF, --refs, or options"], hint=hint)
-    if (references or refs) and chosen_by_options:
-        problem = "REF and --refs cannot be combined with options that choose messages"
-        raise ConfigError("archiver forget", [problem])
-    if finish and (references or refs or chosen_by_options or yes):
-        raise ConfigError("archiver forget", ["--finish chooses no messages: it goes on with what was forgotten"])
+    chosen = bool(names or refs or chosen_by_options)
+    _require_sense(names or refs, chosen_by_options, finish=finish, yes=yes, numbers=numbers)
     terminal = terminal_of(as_json, quiet, verbose)
-    settings = load_one(config, _FORGET)
-    if also_at_destination and settings.destination is None:
-        raise ConfigError(str(settings.file), ["has no [destination]"], hint="leave out --also-at-destination")
+    accounts = load_accounts(configs, terminal)
+    if also_at_destination and not accounts.several and accounts.settings[0].destination is None:
+        raise ConfigError(
+            str(accounts.settings[0].file), ["has no [destination]"], hint="leave out --also-at-destination"
+        )
     why = reason_of(reason, _FORGET) if yes else ""
-    order = _Order(
-        selection=Selection(
-            named=(*(Named(each) for each in references), *named_in(refs, settings.account)),
-            query=query_of(matching, vanished=True, gone=vanished, limit=_ALL) if chosen_by_options else None,
-            folders=matching["folder"],
-        ),
-        vanished=vanished,
-        before=None if older_than is None else _moment(older_than),
-        everywhere=everywhere,
-        there=also_at_destination,
-        yes=yes,
-        reason=why,
-    )
+    named = read_names(refs)
+    named = replace(named, anywhere=[*(Named(each) for each in names), *named.anywhere])
+    if accounts.several:
+        _require_digests(named.anywhere, len(accounts.settings) + len(accounts.refused))
+    before = None if older_than is None else _moment(older_than)
+    query = query_of(matching, vanished=True, gone=vanished, limit=_ALL) if chosen_by_options else None
+    known: set[str] = set()
 
     def work(settings: Settings, emit: Emit) -> AccountOutcome[ForgetDone]:
-        return _finish(settings, emit) if finish else _forget(settings, order, emit)
+        there = also_at_destination and settings.destination is not None
+        if not chosen:
+            return _finish(settings, numbers, emit, copies=there)
+        order = _Order(
+            selection=Selection(named.of(settings.account), query, matching["folder"]),
+            vanished=vanished,
+            before=before,
+            everywhere=everywhere,
+            there=there,
+            yes=yes,
+            reason=why,
+            known=known if accounts.several else None,
+        )
+        return _forget(settings, order, emit)
 
-    with terminal.progress([settings.account]) as display:
-        (outcome,) = run_each([settings], _FORGET, display, work)
-    done = outcome.result
-    terminal.document({"format": "archiver-forget/1", **outcome.to_json({} if done is None else to_record(done))})
-    if done is not None and not terminal.as_json:
-        show_forgotten(outcome, done, terminal)
-    return outcome.exit_code
+    with terminal.progress(accounts.names) as display:
+        outcomes = run_each(accounts.settings, _FORGET, display, work)
+    unknown = [each.reference for each in named.anywhere if accounts.several and each.reference not in known]
+    if unknown:
+        outcomes = [*outcomes, *(_unknown(each) for each in unknown)]
+    results, exit_code = finish_document(terminal, "archiver-forget/1", accounts, outcomes, _to_json)
+    if not terminal.as_json:
+        show_forgotten(outcomes, results, terminal)
+    return exit_code
+
+
+def _require_sense(
+    named: object, chosen_by_options: bool, *, finish: bool, yes: bool, numbers: Sequence[int]
+) -> None:
+    """
+    Raises:
+        ConfigError: nothing says which messages, or two things contradict each other.
+    """
+    if not (named or chosen_by_options or finish):
+        hint = "`archiver search` finds them"
+        raise ConfigError("archiver forget", ["which messages? Give REF, --refs, or options"], hint=hint)
+    if named and chosen_by_options:
+        problem = "REF and --refs cannot be combined with options that choose messages"
+        raise ConfigError("archiver forget", [problem])
+    if finish and (named or chosen_by_options or yes):
+        raise ConfigError("archiver forget", ["--finish chooses no messages: it goes on with what was forgotten"])
+    if numbers and not finish:
+        raise ConfigError("archiver forget", ["--number goes with --finish"])
+
+
+def _require_digests(named: Sequence[Named], accounts: int) -> None:
+    """
+    Raises:
+        ConfigError: one of them names a message of one account, and there are several.
+    """
+    for each in named:
+        if not is_digest(each.reference):
+            problem = f"names a message of one account, and {accounts:,} are named"
+            hint = "name that account alone; or give the digest, which `archiver search --json` has, or --refs"
+            raise ConfigError(each.reference, [problem], hint=hint)
+
+
+def _unknown(reference: str) -> AccountOutcome[ForgetDone]:
+    """A digest that no account has."""
+    error = ConfigError(reference, ["no such message in any of the archives"], hint="`archiver search` finds them")
+    return AccountOutcome.of_error(reference, error)
+
+
+def _to_json(outcome: AccountOutcome[ForgetDone]) -> dict[str, Any]:
+    return outcome.to_json({} if outcome.result is None else to_record(outcome.result))
 
 
 class _Order(Struct, frozen=True):
-    """What the command line asks for. `before`: messages that arrived, or are gone since, before that moment."""
+    """What the command line asks for. `before`: messages that arrived, or are gone since, before that moment.
+    `known`: of several accounts, the digests that one of them has; it grows."""
 
     selection: Selection
     vanished: bool
@@ -143,6 +205,7 @@ class _Order(Struct, frozen=True):
     there: bool
     yes: bool
     reason: str
+    known: set[str] | None = None
 
 
 def _moment(age: str) -> datetime:
@@ -163,23 +226,25 @@ def _forget(settings: Settings, order: _Order, emit: Emit) -> AccountOutcome[For
     with account.writing(_FORGET) if order.yes else look as (archive, recorder):
         if (stranger := archive.stranger) is not None:
             raise stranger
-        left: Mapping[int, Sequence[tuple[str, str]]] = {}
+        before = forgetting.Finished({})
         if order.yes and order.there:  # what was cut off is said again, and no message matches any more
-            left = forgetting.finish(archive, recorder, STOP.control(emit), there=True, again=True)
+            before = forgetting.finish_again(archive, recorder, STOP.control(emit), copies=False)
         doomed = _doomed(archive, order)
-        headers = archive.catalog.index.headers(doomed.messages)
-        subjects = {digest: headers[digest].subject for digest in doomed.messages if digest in headers}
-        done = ForgetDone(doomed, subjects, archive.destination_number, order.there)
+        done = ForgetDone(
+            doomed, _subjects(archive, doomed), archive.destination_number, order.there, left=_left(archive)
+        )
         if order.yes and doomed.messages:
             text = f"forgetting {counted(len(doomed.messages), 'message')} for good"
             emit(Important(text))
             number, kept = forgetting.forget(
                 archive, recorder, doomed, order.reason, user(), STOP.control(emit), there=order.there
             )
-            done = replace(done, number=number, kept=kept, subjects={})
+            staying = doomed.held.keys() | doomed.elsewhere.keys()
+            subjects = {digest: text for digest, text in done.subjects.items() if digest in staying}
+            done = replace(done, number=number, kept=kept, subjects=subjects)
         elif order.yes:
-            done = replace(done, number=0, finished=left or None)
-        done = replace(done, kept=[*(each for some in left.values() for each in some), *done.kept])
+            done = replace(done, number=0, finished=before.kept or None)
+        done = replace(done, kept=list(dict.fromkeys([*before.lines, *done.kept])))
     code = Incomplete.exit_code if done.kept or (order.yes and doomed.held) else 0
     return AccountOutcome(settings.account, code, summary(done), done)
 
@@ -190,7 +255,11 @@ def _doomed(archive: Archive, order: _Order) -> Doom:
 
     selection = order.selection
     if selection.query is None:
+        if order.known is not None:
+            selection = replace(selection, named=_those_here(archive, selection.named, order.known))
         return doom(archive, digests_of(selection.find(archive)))
+    if order.known is not None and in_folders(archive, selection.query, selection.folders) is None:
+        return doom(archive, ())
     if order.before is not None and not order.vanished:
         moment = int(order.before.timestamp())
         before = selection.query.before
@@ -220,7 +289,33 @@ def _meant(found: Sequence[Sequence[Found]], *, vanished: bool) -> Callable[[Hel
     return meant
 
 
-def _finish(settings: Settings, emit: Emit) -> AccountOutcome[ForgetDone]:
+def _those_here(archive: Archive, named: Sequence[Named], known: set[str]) -> list[Named]:
+    """Those of these messages that the archive has, of several; they are added to `known`."""
+    from archiver.facts.query import Query
+
+    found = [
+        each
+        for each in named
+        if archive.catalog.index.find(Query(digest=(each.digest or each.reference).lower(), vanished=True, limit=1))
+    ]
+    known.update(each.reference for each in found)
+    return found
+
+
+def _subjects(archive: Archive, doomed: Doom) -> dict[Digest, str]:
+    digests = [*doomed.messages, *doomed.held, *doomed.elsewhere]
+    headers = archive.catalog.index.headers(digests)
+    return {digest: headers[digest].subject for digest in digests if digest in headers}
+
+
+def _left(archive: Archive) -> int:
+    """How many copies of what was forgotten before are still at destinations, without those of a rule."""
+    if archive.settings.destination is None:
+        return 0
+    return sum(each.copies_left for each in archive.catalog.keeping.forgets() if not each.by_rule)
+
+
+def _finish(settings: Settings, numbers: Sequence[int], emit: Emit, *, copies: bool) -> AccountOutcome[ForgetDone]:
     from archiver.account.account import Account
     from archiver.account.upkeep import forgetting
 
@@ -229,10 +324,21 @@ def _finish(settings: Settings, emit: Emit) -> AccountOutcome[ForgetDone]:
     with account.writing(_FORGET) as (archive, recorder):
         if (stranger := archive.stranger) is not None:
             raise stranger
-        left = forgetting.finish(archive, recorder, STOP.control(emit), there=True, again=True)
-        kept = [each for some in left.values() for each in some]
+        known = [each.number for each in archive.catalog.keeping.forgets()]
+        if unknown := [number for number in numbers if number not in known]:
+            problem = f"nothing was forgotten under the number {unknown[0]}"
+            raise ConfigError("archiver forget", [problem], hint="`archiver status --json` has the numbers")
+        control = STOP.control(emit)
+        finished = forgetting.finish_again(archive, recorder, control, copies=copies, numbers=numbers)
         done = ForgetDone(
-            forgetting.Doom({}, {}, {}), {}, archive.destination_number, True, finished=left, kept=kept
+            forgetting.Doom(),
+            {},
+            archive.destination_number,
+            there=True,
+            finished=finished.kept,
+            removed=finished.removed,
+            kept=finished.lines,
+            left=_left(archive),
         )
-    code = Incomplete.exit_code if kept else 0
+    code = Incomplete.exit_code if done.kept else 0
     return AccountOutcome(settings.account, code, summary(done), done)

@@ -304,6 +304,8 @@ def _forgotten(each: Forget) -> Fields:
         "messages": each.messages,
         "places": each.places,
         "done": each.erased_at is not None,
+        "copies_left": each.copies_left,
+        "by_rule": each.by_rule,
         "kept": kept,
     }
 

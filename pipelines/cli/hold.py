@@ -3,35 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from archiver.control.run import utc_now
 from archiver.errors import ConfigError
 from archiver.facts.keeping import HoldFact
+from archiver.mail.counts import counted
 from archiver.mail.folder_names import printable
-from pipelines.cli.accounts import load_one
+from pipelines.cli.accounts import finish_document, load_accounts
 from pipelines.cli.keeping import hold_to_record, hold_words, reason_of, user
-from pipelines.cli.options import config_argument, output_options, terminal_of
+from pipelines.cli.options import configs_argument, output_options, terminal_of
 from pipelines.outcome import AccountOutcome, Emit, run_each
 
 if TYPE_CHECKING:
     from archiver.account.archive import Archive
+    from archiver.config.fleet.files import Chosen
     from archiver.config.settings import Settings
 
 _HOLD = "hold"
 
 
 @click.command
-@config_argument
+@configs_argument
 @click.option("--reason", metavar="TEXT", help="Why, for those who ask later; it has to be given.")
 @click.option("--folder", multiple=True, metavar="GLOB", help='Only what is in these folders, like "Work/*".')
 @click.option("--address", multiple=True, metavar="ADDR", help="Only what is from, or was sent to, this address.")
 @output_options
 def hold(
-    config: Path,
+    configs: Chosen,
     reason: str | None,
     folder: Sequence[str],
     address: Sequence[str],
@@ -39,7 +40,7 @@ def hold(
     quiet: bool,
     verbose: bool,
 ) -> int:
-    """Forbid that messages of an account are lost, for as long as the hold lasts: no verb and no rule forgets them,
+    """Forbid that messages of accounts are lost, for as long as the hold lasts: no verb and no rule forgets them,
     in the archive, or prunes them, at the source. Archiving goes on; messages that come later are held, too.
 
     Without options it holds everything. With --folder it holds what is in these folders, or was; with --address
@@ -47,15 +48,18 @@ def hold(
     times: then one of them is enough. A message whose headers are not recorded, or has a very long list of
     recipients, counts as one of every address.
 
+    Several accounts get a hold each, with a number of its own; the reason, given again to `archiver release
+    --held-for`, ends them together.
+
     A hold is a fact in the journal: who, when and why. `archiver status` shows it, with its number. It lasts until
     `archiver release` ends it.
 
     \b
       archiver hold configs/alice.toml --reason "lawsuit 12 O 34/26"
+      archiver hold configs/ --reason "lawsuit 12 O 34/26" --address carol@example.org
       archiver hold configs/alice.toml --reason "audit" --folder "Invoices*" --address bob@example.net
     """
     terminal = terminal_of(as_json, quiet, verbose)
-    settings = load_one(config, _HOLD)
     why = reason_of(reason, _HOLD)
     for option, values in (("--folder", folder), ("--address", address)):
         if not all(each.strip() for each in values):
@@ -77,14 +81,22 @@ def hold(
         words = f"hold {number}: {hold_words(hold_to_record(fact))}{unknown}"
         return AccountOutcome(settings.account, 0, words, fact)
 
-    with terminal.progress([settings.account]) as display:
-        (outcome,) = run_each([settings], _HOLD, display, work)
-    made = outcome.result
-    fields = {"hold": made and hold_to_record(made)}
-    terminal.document({"format": "archiver-hold/1", **outcome.to_json(fields)})
-    if made is not None and not terminal.as_json and not quiet:
-        terminal.out.say(f"{outcome.account}: {printable(outcome.message or '')}", "green")
-    return outcome.exit_code
+    accounts = load_accounts(configs, terminal)
+    with terminal.progress(accounts.names) as display:
+        outcomes = run_each(accounts.settings, _HOLD, display, work)
+    _, exit_code = finish_document(terminal, "archiver-hold/1", accounts, outcomes, _to_json)
+    made = [each for each in outcomes if each.result is not None]
+    if terminal.tables:
+        for each in made:
+            terminal.out.say(f"{each.account}: {printable(each.message or '')}", "green")
+        if accounts.several:
+            total = len(accounts.settings) + len(accounts.refused)
+            terminal.out.say(f"in all: {len(made):,} of {counted(total, 'account')} held")
+    return exit_code
+
+
+def _to_json(outcome: AccountOutcome[HoldFact]) -> dict[str, Any]:
+    return outcome.to_json({"hold": outcome.result and hold_to_record(outcome.result)})
 
 
 def _has_folder(archive: Archive, globs: Sequence[str]) -> bool:

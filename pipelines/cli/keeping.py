@@ -21,16 +21,19 @@ from pipelines.outcome import AccountOutcome
 if TYPE_CHECKING:
     from archiver.account.upkeep.forgetting import Doom
     from archiver.catalog.keeping import HeldPlace
+    from pipelines.cli.console import PlainConsole
     from pipelines.cli.terminal import Terminal
 
 _SHOWN = 40
 _SUBJECT = 40
+_DIGITS = 16
 
 
 class ForgetDone(Struct, frozen=True):
     """What `doomed` became: forgotten under `number`, None if it was only listed. `kept` is what could not be
-    removed, `finished` what an earlier command had left, by number. `there`: also at the destination of that
-    number."""
+    removed, `finished` what an earlier command had left, by number, of which `removed` copies were removed.
+    `there`: also at the destination of that number. `left` copies of what was forgotten before are still at
+    destinations."""
 
     doomed: Doom
     subjects: Mapping[Digest, str]
@@ -39,25 +42,40 @@ class ForgetDone(Struct, frozen=True):
     number: int | None = None
     kept: Sequence[tuple[str, str]] = ()
     finished: Mapping[int, Sequence[tuple[str, str]]] | None = None
+    removed: int = 0
+    left: int = 0
 
     @property
     def copies(self) -> int:
         """How many copies are at the account's destination."""
         return sum(each.destination == self.destination for each in self.doomed.copies)
 
+    @property
+    def octets(self) -> int:
+        """Of the messages, each once."""
+        return sum(its[0].placement.size for its in self.doomed.messages.values())
+
+
+_LATER = "`archiver forget --finish --also-at-destination`"
+
 
 def _copies(done: ForgetDone) -> list[str]:
-    """What becomes of the copies at the destination, if there are any. Those that are left cannot be removed later:
-    the archive no longer knows whose they are."""
-    copies, is_dry = counted(done.copies, "copy", "copies"), done.number is None
-    if not done.copies or (done.there and done.kept):
-        return []
-    if done.there:
-        verb = "is" if done.copies == 1 else "are"
-        return [f"{copies} at the destination, too" if is_dry else f"{copies} {verb} gone from the destination"]
-    if is_dry:
-        return [f"{copies} would stay at the destination (--also-at-destination, now or never)"]
-    return [f"{copies} {'stays' if done.copies == 1 else 'stay'} at the destination, to be removed by hand"]
+    """What becomes of the copies at the destination, if there are any."""
+    words, is_dry = [], done.number is None
+    copies, verb = counted(done.copies, "copy", "copies"), "is" if done.copies == 1 else "are"
+    if done.copies and done.there and is_dry:
+        words = [f"{copies} at the destination, too"]
+    elif done.copies and done.there and not done.kept:
+        words = [f"{copies} {verb} gone from the destination"]
+    elif done.copies and is_dry:
+        words = [f"{copies} would stay at the destination (--also-at-destination, also later with --finish)"]
+    elif done.copies and not done.there:
+        stay = "stays" if done.copies == 1 else "stay"
+        return [f"{copies} {stay} at the destination: {_LATER} removes {'it' if done.copies == 1 else 'them'}"]
+    if done.left and not done.kept:
+        still = f"{counted(done.left, 'copy', 'copies')} of what was forgotten before"
+        words.append(f"{still} {'is' if done.left == 1 else 'are'} still there: {_LATER}")
+    return words
 
 
 def summary(done: ForgetDone) -> str:
@@ -68,14 +86,14 @@ def summary(done: ForgetDone) -> str:
             if done.finished
             else ["nothing is left"]
         )
+        if done.removed:
+            gone = "is gone" if done.removed == 1 else "are gone"
+            words.append(f"{counted(done.removed, 'copy', 'copies')} {gone} from the destination")
+        words += _copies(done)
     elif not done.doomed.messages:
-        words = ["no message to forget"]
+        words = ["no message to forget", *_copies(done)]
     else:
-        messages, octets = (
-            len(done.doomed.messages),
-            sum(its[0].placement.size for its in done.doomed.messages.values()),
-        )
-        what = f"{counted(messages, 'message')} ({size(octets)})"
+        what = f"{counted(len(done.doomed.messages), 'message')} ({size(done.octets)})"
         words = [f"would forget {what}" if done.number is None else f"forgot {what}, number {done.number}"]
         words += _copies(done)
     if done.doomed.elsewhere:
@@ -92,29 +110,40 @@ def summary(done: ForgetDone) -> str:
 
 def to_record(done: ForgetDone) -> dict[str, Any]:
     """The same, for JSON."""
+    doomed = done.doomed
     return {
         "number": done.number,
         "dry_run": done.number is None and done.finished is None,
-        "messages": [
-            {
-                "digest": digest,
-                "size": places[0].placement.size,
-                "subject": printable(done.subjects[digest]) if digest in done.subjects else None,
-                "places": [_place(each) for each in places],
-            }
-            for digest, places in done.doomed.messages.items()
+        "octets": done.octets,
+        "messages": [_message(done, digest, places) for digest, places in doomed.messages.items()],
+        "elsewhere": [
+            _message(done, digest, each.places) | _place(each.other) for digest, each in doomed.elsewhere.items()
         ],
-        "elsewhere": [{"digest": digest, **_place(each)} for digest, each in done.doomed.elsewhere.items()],
-        "held": [{"digest": digest, "hold": hold_to_record(each)} for digest, each in done.doomed.held.items()],
+        "held": [
+            _message(done, digest, each.places) | {"hold": hold_to_record(each.hold)}
+            for digest, each in doomed.held.items()
+        ],
         "copies": done.copies,
+        "copies_left": done.left,
+        "copies_removed": done.removed,
         "kept": [{"what": printable(what), "why": printable(why)} for what, why in done.kept],
         "finished": None if done.finished is None else sorted(done.finished),
+    }
+
+
+def _message(done: ForgetDone, digest: Digest, places: Sequence[HeldPlace]) -> dict[str, Any]:
+    return {
+        "digest": digest,
+        "size": places[0].placement.size,
+        "subject": printable(done.subjects[digest]) if digest in done.subjects else None,
+        "places": [_place(each) for each in places],
     }
 
 
 def _place(place: HeldPlace) -> dict[str, Any]:
     its = place.placement
     return {
+        "reference": f"{printable(place.folder)}/{its.uid}",
         "folder": printable(place.folder),
         "uidvalidity": its.uidvalidity,
         "uid": its.uid,
@@ -123,37 +152,95 @@ def _place(place: HeldPlace) -> dict[str, Any]:
     }
 
 
-def show_forgotten(outcome: AccountOutcome[ForgetDone], done: ForgetDone, terminal: Terminal) -> None:
-    """For people: what would be forgotten, what stays, and the result."""
+def show_forgotten(
+    outcomes: Sequence[AccountOutcome[ForgetDone]], results: Sequence[Mapping[str, Any]], terminal: Terminal
+) -> None:
+    """For people: what would be forgotten, what stays, and the result; of several accounts with a table and the
+    total, and without those in which there is nothing to say. `results` are all accounts, those that were refused
+    included."""
+    done = [(outcome, outcome.result) for outcome in outcomes if outcome.result is not None]
+    several = len(results) > 1
+    for outcome, its in done:
+        if not several or _is_told(its):
+            _show_account(outcome, its, terminal, several=several)
+    if several and not terminal.quiet:
+        from pipelines.show.tables import forgotten_table
+
+        rows = [each for each in results if each["exit_code"] or each.get("messages") or each.get("finished")]
+        if rows:
+            terminal.out.say("")
+            terminal.out.table(forgotten_table(rows))
+        terminal.out.say(_total([its for _, its in done], len(results)))
+
+
+def _is_told(done: ForgetDone) -> bool:
+    doomed = done.doomed
+    return bool(doomed.messages or doomed.held or doomed.elsewhere or done.finished or done.kept)
+
+
+def _total(done: Sequence[ForgetDone], accounts: int) -> str:
+    """What all accounts have, in one line."""
+    some = [each for each in done if each.doomed.messages]
+    messages, octets = sum(len(each.doomed.messages) for each in some), sum(each.octets for each in some)
+    if any(each.finished for each in done) and not some:
+        removed, gone = sum(each.removed for each in done), sum(bool(each.finished) for each in done)
+        return f"in all: {gone:,} of {accounts:,} accounts gone through again; {removed:,} copies removed"
+    is_dry = all(each.number is None for each in some)
+    verb = "would forget" if is_dry else "forgot"
+    words = (
+        f"in all: {verb} {counted(messages, 'message')} ({size(octets)}) of {len(some):,} of {accounts:,} accounts"
+    )
+    held = sum(len(each.doomed.held) for each in done)
+    words += f"; {counted(held, 'message is', 'messages are')} held" if held else ""
+    return words + ("; --yes does it" if is_dry and some else "")
+
+
+def _show_account(
+    outcome: AccountOutcome[ForgetDone], done: ForgetDone, terminal: Terminal, *, several: bool
+) -> None:
     out = terminal.err if terminal.quiet and outcome.exit_code else terminal.out
     if terminal.quiet and not outcome.exit_code:
         return
+    if several:
+        out.say(f"\n{outcome.account}", "bold")
     if done.number is None:
-        _show_messages(done, terminal)
-    for places in list(done.doomed.elsewhere.items())[:_SHOWN]:
-        digest, place = places
-        where = f'"{printable(place.folder)}", UID {place.key[1]}'
-        why = f"was pruned from {where}" if place.pruned else f"is also in {where}"
-        out.say(f"  stays: {digest[:16]} {why}")
-    for digest, hold in list(done.doomed.held.items())[:_SHOWN]:
-        out.say(f"  held: {digest[:16]}, by hold {hold.number}: {hold_words(hold_to_record(hold))}", "yellow")
+        oldest_first = sorted(done.doomed.messages.items(), key=lambda each: each[1][0].placement.arrived)
+        for digest, places in oldest_first[:_SHOWN]:
+            out.say(f"  {_line(done, digest, places)}")
+        _more(len(oldest_first), out)
+    for digest, shared in list(done.doomed.elsewhere.items())[:_SHOWN]:
+        where = _reference(shared.other)
+        why = f"was pruned from {where}" if shared.other.pruned else f"is also in {where}"
+        out.say(f"  stays: {_line(done, digest, shared.places)}: {why}")
+    _more(len(done.doomed.elsewhere), out)
+    for digest, held in list(done.doomed.held.items())[:_SHOWN]:
+        hold = f"hold {held.hold.number}: {hold_words(hold_to_record(held.hold))}"
+        out.say(f"  held: {_line(done, digest, held.places)}: {hold}", "yellow")
+    _more(len(done.doomed.held), out)
     for what, why in done.kept[:_SHOWN]:
         out.say(f"  not removed: {printable(what)}: {printable(why)}", "yellow")
+    _more(len(done.kept), out)
     out.say(f"{outcome.account}: {printable(outcome.message or '')}", "yellow" if outcome.exit_code else "green")
 
 
-def _show_messages(done: ForgetDone, terminal: Terminal) -> None:
-    oldest_first = sorted(done.doomed.messages.items(), key=lambda each: each[1][0].placement.arrived)
-    for digest, places in oldest_first[:_SHOWN]:
-        first = places[0].placement
-        subject = printable(done.subjects.get(digest, ""))[:_SUBJECT]
-        where = ", ".join(_where(each) for each in places)
-        terminal.out.say(f"  {arrived_text(first.arrived)[:10]}  {size(first.size):>9}  {subject}  [{where}]")
-    if len(done.doomed.messages) > _SHOWN:
-        terminal.out.say(f"  and {len(done.doomed.messages) - _SHOWN:,} more; --json lists them all")
+def _more(number: int, out: PlainConsole) -> None:
+    if number > _SHOWN:
+        out.say(f"  and {number - _SHOWN:,} more; --json lists them all")
 
 
-def _where(place: HeldPlace) -> str:
+def _line(done: ForgetDone, digest: Digest, places: Sequence[HeldPlace]) -> str:
+    """A message: when it arrived, its size, its subject, and what names it. Where no folder has it any more, its
+    digest does, too."""
+    first = places[0].placement
+    subject = printable(done.subjects.get(digest, ""))[:_SUBJECT]
+    where = [_reference(each) for each in places]
+    if all(each.gone_at is not None for each in places):
+        where.append(digest[:_DIGITS])
+    return f"{arrived_text(first.arrived)[:10]}  {size(first.size):>9}  {subject}  [{', '.join(where)}]"
+
+
+def _reference(place: HeldPlace) -> str:
+    """What names a message at this place, and since when it is gone from there."""
     gone = "" if place.gone_at is None else f", gone since {place.gone_at[:10]}"
     return f"{printable(place.folder)}/{place.key[1]}{gone}"
 

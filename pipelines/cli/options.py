@@ -115,17 +115,50 @@ after_cutover_option = click.option(
 )
 
 
+_CONFIGS = "Account files, or folders of account files, with their subfolders."
+
+
 def configs_argument(verb: _Function) -> _Function:
     """The accounts of a verb that takes several: it gets them as `configs`, a `Chosen`."""
+    verb = _account_options(verb)
+    return click.argument("paths", metavar="CONFIG...", nargs=-1, required=True, type=PATH, help=_CONFIGS)(verb)
 
-    @click.argument(
-        "paths",
-        metavar="CONFIG...",
-        nargs=-1,
-        required=True,
-        type=PATH,
-        help="Account files, or folders of account files, with their subfolders.",
-    )
+
+def configs_and(metavar: str, help: str, may_be: Callable[[str], bool]) -> Callable[[_Function], _Function]:
+    """The accounts of a verb that takes several, and after them other words, as `names`: those that `may_be` such
+    words, or are no files. Account files end with .toml, folders are there."""
+
+    def decorated(verb: _Function) -> _Function:
+        chosen = _account_options(verb)
+
+        # NOTE: the last word is an argument of its own so that the help has both.
+        @click.argument("paths", metavar="CONFIG...", nargs=-1, help=_CONFIGS)
+        @click.argument("last", metavar=metavar, required=False, help=help)
+        @wraps(chosen)
+        def split(paths: Sequence[str], last: str | None, **options: Any) -> Any:
+            words = [*paths, *([] if last is None else [last])]
+            if not words:
+                raise ConfigError("archiver", ["which accounts? Give CONFIG: an account file, or a folder of them"])
+            files = [words[0]]
+            for word in words[1:]:
+                is_there = Path(word).exists()
+                if is_there and may_be(word) and not word.endswith("/"):
+                    problem = f"may be a {metavar.strip('[].')}, and is there as a file or a folder"
+                    hint = f"write {word}/ for the folder; for the other give the command in another folder"
+                    raise ConfigError(word, [problem], hint=hint)
+                if is_there or word.endswith((".toml", "/")):
+                    files.append(word)
+            names = [word for word in words[1:] if word not in files]
+            return chosen(paths=[Path(each) for each in files], names=names, **options)
+
+        return cast("_Function", split)
+
+    return decorated
+
+
+def _account_options(verb: _Function) -> _Function:
+    """The options that choose among the accounts that `paths` name."""
+
     @click.option(
         "--only", multiple=True, metavar="GLOB", help='Only these accounts: "a*", or "wave1/*"; repeatable.'
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _REFERENCE_DIGITS = 16
 _PLACES = 1000
+_DIGEST = re.compile(r"[0-9a-fA-F]{8,64}")
+_PLACE = re.compile(r"(.+)/([0-9]{1,10})", re.DOTALL)
 
 
 def reference_of(found: Found) -> str:
@@ -62,14 +64,40 @@ def _place_of(found: Found) -> tuple[str, int, int]:
     return printable(found.folder), found.placement.uidvalidity, found.placement.uid
 
 
+def is_reference(word: str) -> bool:
+    """Whether a word has the form of what names a message."""
+    return bool(_DIGEST.fullmatch(word) or _PLACE.fullmatch(word))
+
+
+def is_digest(word: str) -> bool:
+    """Whether it is the beginning of a digest, which names the same message in any archive."""
+    return bool(_DIGEST.fullmatch(word))
+
+
+class NamedMessages(Struct, frozen=True):
+    """The messages that a command line names: `anywhere` by references, and those of accounts, by these."""
+
+    anywhere: Sequence[Named] = ()
+    by_account: Mapping[str, Sequence[Named]] = {}
+
+    def of(self, account: str) -> Sequence[Named]:
+        """Those that may be in that account's archive."""
+        return (*self.anywhere, *self.by_account.get(account, ()))
+
+
 def named_in(file: Path | None, account: str) -> Sequence[Named]:
+    """The messages of an account that a file names, as `read_names` reads it."""
+    return read_names(file).of(account)
+
+
+def read_names(file: Path | None) -> NamedMessages:
     """The messages that a file names, one reference a line, or as `search --json` printed them; "-" is stdin.
 
     Raises:
         ConfigError: it cannot be read, or it is neither.
     """
     if file is None:
-        return ()
+        return NamedMessages()
     try:
         text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
     except (OSError, UnicodeError) as error:
@@ -77,13 +105,17 @@ def named_in(file: Path | None, account: str) -> Sequence[Named]:
         raise ConfigError("--refs", [f"{file}: {reason}"]) from error
     if not text.lstrip().startswith("{"):
         lines = (line.strip() for line in text.splitlines())
-        return [Named(line) for line in lines if line and not line.startswith("#")]
+        return NamedMessages([Named(line) for line in lines if line and not line.startswith("#")])
     try:
-        accounts = json.loads(text)["accounts"]
-        hits = [hit for each in accounts if each["account"] == account for hit in each.get("found", ())]
-        return [
-            Named(hit["reference"], hit["digest"], (hit["folder"], hit["uidvalidity"], hit["uid"])) for hit in hits
-        ]
+        return NamedMessages(
+            by_account={
+                each["account"]: [
+                    Named(hit["reference"], hit["digest"], (hit["folder"], hit["uidvalidity"], hit["uid"]))
+                    for hit in each.get("found") or ()
+                ]
+                for each in json.loads(text)["accounts"]
+            }
+        )
     except (ValueError, KeyError, TypeError) as error:
         problem = "is neither what `archiver search --json` prints nor one REF a line"
         raise ConfigError("--refs", [problem]) from error
@@ -134,9 +166,9 @@ def _why_forgotten(archive: Archive, reference: str) -> str | None:
 
 def _candidates(archive: Archive, reference: str) -> list[Found]:
     """The messages that a reference may mean; those that are present come first."""
-    if re.fullmatch(r"[0-9a-fA-F]{8,64}", reference):
+    if is_digest(reference):
         query = Query(digest=reference.lower(), vanished=True, limit=_PLACES)
-    elif match := re.fullmatch(r"(.+)/([0-9]{1,10})", reference, re.DOTALL):
+    elif match := _PLACE.fullmatch(reference):
         known = archive.catalog.account.folders().values()
         numbers = {each.number for each in known if _is_called(each, match[1])}
         query = Query(folders=numbers, uid=int(match[2]), vanished=True, limit=_PLACES)

@@ -328,7 +328,8 @@ def _show(result: Fields, terminal: Terminal, *, runs: bool) -> None:
     for each in result["restored"]:
         out.say(_restored_words(each), "yellow" if each["waiting"] or each["refused"] else None)
     if result["forgotten"]:
-        out.say(*_forgotten_words(result["forgotten"]))
+        words, style = _forgotten_words(result["forgotten"])
+        out.say(with_file(words, Path(result["file"])), style)
     for each in result["holds"]:
         out.say(f"hold {each['number']}: {hold_words(each)}", "yellow")
     if words := _pruned_words(result["pruned"]):
@@ -397,7 +398,12 @@ def _forgotten_words(forgets: Sequence[Fields]) -> tuple[str, str | None]:
     if not all(each["done"] for each in forgets):
         return f"{words}; a forget was cut off: the next command that writes to the archive ends it", "yellow"
     if kept := sum(len(each["kept"]) for each in forgets):
-        return f"{words}; {kept:,} could not be removed: `archiver forget --finish` tries again", "yellow"
+        words += f"; {kept:,} could not be removed: `archiver forget --finish` tries again"
+    if left := sum(each["copies_left"] for each in forgets if not each["by_rule"]):
+        words += f"; {counted(left, 'copy is', 'copies are')} still at the destination: "
+        words += "`archiver forget --finish --also-at-destination` removes them"
+    if kept or left:
+        return words, "yellow"
     return words, None
 
 

@@ -94,6 +94,32 @@ def _balance(row: Row) -> Text:
     return _mark(_balances(row))
 
 
+def forgotten_table(accounts: Sequence[Row]) -> Table:
+    """What is forgotten of several accounts, and what stays; of one that failed its exit code."""
+    names = ("messages", "octets", "copies", "copies_removed", "held", "elsewhere", "kept")
+    titles = {
+        "copies": "copies there",
+        "copies_removed": "copies removed",
+        "elsewhere": "also elsewhere",
+        "kept": "not removed",
+    }
+    counts = [{name: _count(each.get(name, 0)) for name in names} for each in accounts]
+    totals = {name: sum(each[name] for each in counts) for name in names}
+    shown = [name for name in names if totals[name]]
+    table = plain_table("account", *(titles.get(name, _TITLES.get(name, name)) for name in shown))
+    table.add_column("", justify="left")
+    for each, row in zip(accounts, counts, strict=True):
+        state = Text(f"exit code {each['exit_code']}", style="yellow") if each["exit_code"] else Text("")
+        table.add_row(_text(each["account"]), *(count_text(name, row[name]) for name in shown), state)
+    if len(accounts) > 1:
+        table.add_row(Text("total", style="bold"), *(count_text(name, totals[name]) for name in shown), "")
+    return table
+
+
+def _count(value: int | Sequence[object]) -> int:
+    return value if isinstance(value, int) else len(value)
+
+
 def exported_table(folders: Sequence[Row], totals: Row) -> Table:
     """An export's folders: what was written, and to which path."""
     names = [name for name in ("messages", "octets", "vanished", "damaged") if totals[name] or name == "messages"]

@@ -5,13 +5,22 @@ from __future__ import annotations
 
 import pytest
 
-from archiver.catalog.keeping import Holdable, KnownHold
+from archiver.catalog.keeping import Holdable, KnownHold, LeftCopy
 from archiver.catalog.port import Catalog
 from archiver.facts.archive import HeadersFact
-from archiver.facts.keeping import HoldEndedFact, HoldFact, StateMarkedFact
+from archiver.facts.destination import RemovedFact, RestorePlaceFact, TargetFact, TwinFact
+from archiver.facts.keeping import (
+    BY_RULE,
+    CopiesErasedFact,
+    ForgottenFact,
+    HoldEndedFact,
+    HoldFact,
+    StateMarkedFact,
+)
 from archiver.mail.model import Headers
 from archiver.upkeep.holds import held
 from tests.contracts.catalog import AT, FIRST, INBOX, LATER, OF_WORK, WORK, apply, digest_of, stored
+from tests.contracts.replicas import ACCOUNT, NONE, copied
 
 BOB = Headers("Bob <bob@example.net>", "alice@example.org", "Lunch", None)
 CAROL = Headers("alice@example.org", "Dave <d@x>, CAROL@Example.net", "Re: Lunch", None)
@@ -45,6 +54,36 @@ class KeepingContract:
         assert held(account.keeping, [(1, 1), (2, 1)]) == {(2, 1): hold(2, "Work*", addresses=("bob@example.net",))}
         apply(account, ended(2))
         assert held(account.keeping, [(1, 1), (2, 1)]) == {}
+
+    def test_copies_of_what_was_forgotten_are_known_until_they_are_gone(self, catalog: Catalog) -> None:
+        """By nothing that they say; those that were removed by then, and those of a place to restore
+        to, are not among them."""
+        place = RestorePlaceFact(2, "mail.example.org", "alice", 993, None, AT)
+        restored = TargetFact(3, 2, b"Back", 79, "first", AT)
+        apply(catalog, *ACCOUNT, place, restored, *map(stored, (1, 2, 3)))
+        apply(catalog, copied(1, 11), copied(2, 12), copied(3, 13), copied(1, 14, target=3))
+        apply(catalog, RemovedFact(1, (13,), "user", AT), TwinFact(1, 15, 1, 1, NONE, True, AT))
+        keeping = catalog.keeping
+        assert [(each.target, each.uid, each.key) for each in keeping.copies([(1, 1), (1, 2), (1, 3)])] == [
+            (1, 11, (1, 1)),
+            (1, 12, (1, 2)),
+            (1, 15, (1, 1)),
+        ]
+        there = ((1, 11, "octets", digest_of("message 1"), 101), (1, 15, "size", "", 99))
+        first = stored(1).message
+        gone = (1, 1, first.digest, first.size, first.crlf_size, first.arrived, 1)
+        apply(catalog, ForgottenFact(1, (gone,), (), "request", "root@here", AT, there))
+        apply(
+            catalog, ForgottenFact(2, (), (), "rule", BY_RULE, AT, ((1, 12, "octets", digest_of("message 2"), 9),))
+        )
+        assert [(each.copies_left, each.by_rule) for each in keeping.forgets()] == [(2, False), (1, True)]
+        assert keeping.left_copies()[1] == LeftCopy(
+            2, 1, b"INBOX", 77, (1, 12, "octets", digest_of("message 2"), 9)
+        )
+        for _ in range(2):
+            apply(catalog, CopiesErasedFact(1, (11, 12, 999), LATER))
+        assert [(each.forget, each.copy) for each in keeping.left_copies()] == [(1, there[1])]
+        assert [each.copies_left for each in keeping.forgets()] == [1, 0]
 
     def test_a_hold_without_conditions_holds_whatever_there_is(self, account: Catalog) -> None:
         apply(account, hold(1))

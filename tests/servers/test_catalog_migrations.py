@@ -18,7 +18,8 @@ from archiver.mail.model import Frame, Headers
 from tests.contracts.catalog import AT, FIRST, INBOX, SEEN, apply, digest_of, stored
 from tests.contracts.replicas import ACCOUNT, HERE, THERE, copied
 
-_OF_PRUNES = {"prune"}
+_OF_COPIES = {"forgotten_copy"}
+_OF_PRUNES = {"prune", *_OF_COPIES}
 _OF_FORGETTING = {"forget", "forgotten", "forgotten_place", *_OF_PRUNES}
 _OF_MARKS = {"mark", *_OF_FORGETTING}
 _OF_HOLDS = {"hold", *_OF_MARKS}
@@ -47,6 +48,7 @@ LATER_TABLES = {
     14: _OF_MARKS,
     15: _OF_FORGETTING,
     16: _OF_PRUNES,
+    17: _OF_COPIES,
 }
 """The tables that a catalog of a version does not have yet."""
 

@@ -106,7 +106,7 @@ def test_a_message_is_gone_from_every_place_and_does_not_come_back(
     assert listed["dry_run"]
     assert [place["folder"] for place in listed["messages"][0]["places"]] == ["INBOX", "Work"]
     assert (listed["messages"][0]["subject"], listed["copies"]) == ("Xylophonkonzert", 2)
-    assert "2 copies would stay at the destination (--also-at-destination, now or never)" in listed["message"]
+    assert "2 copies would stay at the destination (--also-at-destination, also later" in listed["message"]
     assert {path.split("/")[0] for path in traces(person.archive, *WORDS)} == before
     done = person("forget", DIGEST[:16], "--also-at-destination", *REASON)
     assert (done["number"], done["kept"]) == (1, [])
@@ -157,8 +157,8 @@ def test_copies_that_cannot_be_removed_now_are_named_and_removed_later(person: P
 
 _KILLED_BEFORE_THE_COPIES = """
 import os, signal
-from archiver.account.upkeep import forgetting
-forgetting.expunge_forgotten = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+from archiver.account.upkeep import copies
+copies.erase_copies = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
 from pipelines.cli.main import main
 main()
 """

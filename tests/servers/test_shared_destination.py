@@ -105,6 +105,31 @@ class TestCommandsAtTheSameTime:
         assert office.numbers() == Counter([*BOTH, *BOB, *ALICE])
 
 
+class TestForgetting:
+    def test_a_copy_that_another_account_counts_on_stays_until_that_one_forgets_it(
+        self, office: Office, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        alice, bob = (office.account(name, destination__shared=True) for name in ("alice", "bob"))
+        run(alice)
+        run(bob)
+        digests = [hashlib.sha256(mail(number)).hexdigest()[:16] for number in (BOTH[0], ALICE[0])]
+
+        def forget(config: Path, *options: str, expect: int) -> Any:
+            capsys.readouterr()
+            assert invoke(["forget", str(config), *options, "--also-at-destination", "--json"]) == expect
+            return json.loads(capsys.readouterr().out)
+
+        said = ("--reason", "request", "--yes")
+        (kept,) = forget(alice, *digests, *said, expect=3)["kept"]
+        assert "bob counts on it, too: forget it there, too" in kept["why"]
+        assert office.numbers() == Counter([*BOTH, *BOB, *ALICE[1:]])
+        assert forget(bob, digests[0], *said, expect=0)["kept"] == []
+        assert office.numbers() == Counter([*BOTH[1:], *BOB, *ALICE[1:]])
+        assert forget(alice, "--finish", expect=0)["kept"] == []
+        for config in (alice, bob):
+            assert run(config).report["status"] == "complete"
+
+
 class TestOneMailboxForAll:
     def test_is_named_by_check_and_refused_by_run_before_anything_is_touched(
         self, office: Office, capsys: pytest.CaptureFixture[str]

@@ -2,6 +2,7 @@
 
 mending      repair, from wherever lost octets may still be, and garbage collection in a bucket
 forgetting   messages that are forgotten, here and at the destination
+copies       what the destination has of them is removed
 pruning      messages that the archive has are removed from the source
 retention    the rule by which messages are forgotten
 """

@@ -10,28 +10,25 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
 from msgspec import Struct
 
 from archiver.account.archive import Archive
-from archiver.account.servers import destination_of
-from archiver.catalog.keeping import HeldCopy, HeldPlace
+from archiver.account.upkeep.copies import CopyEraser, erase_left, place_of
+from archiver.catalog.keeping import HeldCopy, HeldPlace, LeftCopy
 from archiver.control.run import RunControl
-from archiver.errors import ArchiverError
 from archiver.facts.keeping import HoldFact
 from archiver.facts.query import Found
-from archiver.facts.replica import ReplicaFolder
 from archiver.journal.rebuild import write_lists
 from archiver.journal.recorder import Recorder
-from archiver.mail.folder_names import printable
+from archiver.mail.folder_names import decode_name, printable
 from archiver.mail.model import Digest
-from archiver.replay.forgotten import expunge_forgotten
 from archiver.report.forgetting import forget_in_reports
 from archiver.storage.files import Writing, make_directory, replace_file
-from archiver.upkeep.forget import Copy, ForgetStep, Kept, Order
+from archiver.upkeep.copies_there import known_by
+from archiver.upkeep.forget import ForgetStep, Kept, Order
 from archiver.upkeep.holds import held
 
 LISTS = "forgotten"
@@ -39,14 +36,27 @@ LIST_FORMAT = "archiver-forgotten/1"
 _AT_ONCE = 1000
 
 
-class Doom(Struct, frozen=True):
-    """What may become of messages: those to be forgotten, with all places of each; those that are `held`, with the
-    hold; and those that stay because other folders have them, which were not meant, with one such place. `copies`
-    are those of the first ones."""
+class HeldMessage(Struct, frozen=True):
+    """A message that stays: its places, and the hold."""
 
-    messages: Mapping[Digest, Sequence[HeldPlace]]
-    held: Mapping[Digest, HoldFact]
-    elsewhere: Mapping[Digest, HeldPlace]
+    places: Sequence[HeldPlace]
+    hold: HoldFact
+
+
+class SharedMessage(Struct, frozen=True):
+    """A message that stays: the places that were meant, and another one, which was not."""
+
+    places: Sequence[HeldPlace]
+    other: HeldPlace
+
+
+class Doom(Struct, frozen=True):
+    """What may become of messages: those to be forgotten, with all places of each; those that are `held`; and those
+    that stay because other folders have them, which were not meant. `copies` are those of the first ones."""
+
+    messages: Mapping[Digest, Sequence[HeldPlace]] = {}
+    held: Mapping[Digest, HeldMessage] = {}
+    elsewhere: Mapping[Digest, SharedMessage] = {}
     copies: Sequence[HeldCopy] = ()
 
     @property
@@ -65,12 +75,12 @@ def doom(archive: Archive, digests: Collection[Digest], meant: Callable[[HeldPla
         for place in keeping.places(every[start : start + _AT_ONCE]):
             places.setdefault(place.placement.digest, []).append(place)
     elsewhere = {
-        digest: other
+        digest: SharedMessage([each for each in its if meant(each)] or [other], other)
         for digest, its in places.items()
         if meant is not None and (other := next((each for each in its if not meant(each)), None)) is not None
     }
     of = {place.key: digest for digest, its in places.items() if digest not in elsewhere for place in its}
-    kept = {of[key]: hold for key, hold in held(keeping, of).items()}
+    kept = {of[key]: HeldMessage(places[of[key]], hold) for key, hold in held(keeping, of).items()}
     messages = {digest: its for digest, its in places.items() if digest not in elsewhere and digest not in kept}
     keys = [place.key for its in messages.values() for place in its]
     return Doom(messages, kept, elsewhere, keeping.copies(keys))
@@ -86,34 +96,71 @@ def forget(
     """
     number = archive.destination_number
     copies = [(each.target, each.uid) for each in doomed.copies if there and each.destination == number]
-    step = _step(archive, recorder, control, there=there)
-    forgot = step.forget(Order(doomed.places, copies, reason, by))
+    places = {each.key: each.placement for each in doomed.places}
+    known = list(known_by(doomed.copies, places, archive.store))
+    step = _step(archive, recorder, archive.guarded(control), there=there)
+    forgot = step.forget(Order(doomed.places, copies, reason, by, known))
     return forgot, step.finish(forgot)
 
 
-def finish(
-    archive: Archive, recorder: Recorder, control: RunControl, *, there: bool, again: bool = False
-) -> Mapping[int, Sequence[Kept]]:
-    """End what was cut off; `again`: also try what something kept. Returns what could not be removed, by the number
-    under which it was forgotten. `there`: the destination may be contacted."""
-    due = [
-        each.number for each in archive.catalog.keeping.forgets() if each.erased_at is None or (again and each.kept)
-    ]
-    step = _step(archive, recorder, control, there=there)
+class Finished(Struct, frozen=True):
+    """What became of what was left to be removed, by the number under which it was forgotten: what stays, each with
+    the reason. `removed` copies were removed at the destination."""
+
+    kept: Mapping[int, Sequence[Kept]]
+    removed: int = 0
+
+    @property
+    def lines(self) -> Sequence[Kept]:
+        """All that stays, each once."""
+        return list(dict.fromkeys(line for each in self.kept.values() for line in each))
+
+
+def finish(archive: Archive, recorder: Recorder, control: RunControl) -> Mapping[int, Sequence[Kept]]:
+    """End what was cut off, without the destination. Returns what could not be removed, by the number under which
+    it was forgotten."""
+    due = [each.number for each in archive.catalog.keeping.forgets() if each.erased_at is None]
+    step = _step(archive, recorder, archive.guarded(control), there=False)
     return {number: step.finish(number) for number in due}
 
 
-def _step(archive: Archive, recorder: Recorder, control: RunControl, *, there: bool) -> ForgetStep:
+def finish_again(
+    archive: Archive, recorder: Recorder, control: RunControl, *, copies: bool, numbers: Collection[int] = ()
+) -> Finished:
+    """Try again to remove what was kept, at the destination, too; `copies`: also those that nobody asked for when
+    their messages were forgotten. `numbers`: of these alone."""
     guarded = archive.guarded(control)
+    eraser = CopyEraser(archive, recorder, guarded)
+    step = _step(archive, recorder, guarded, there=True, eraser=eraser)
+    due = {
+        each.number
+        for each in archive.catalog.keeping.forgets()
+        if (each.erased_at is None or each.kept) and (not numbers or each.number in numbers)
+    }
+    kept: dict[int, Sequence[Kept]] = {}
+    if copies:
+        some, left = erase_left(eraser, numbers)
+        for number in sorted({*some} - due):
+            step.list_again(number)
+            kept[number] = left
+    return Finished(kept | {number: step.finish(number) for number in sorted(due)}, eraser.removed)
+
+
+def _step(
+    archive: Archive,
+    recorder: Recorder,
+    guarded: RunControl,
+    *,
+    there: bool,
+    eraser: CopyEraser | None = None,
+) -> ForgetStep:
+    copies = eraser or CopyEraser(archive, recorder, guarded)
 
     def clean(number: int) -> None:
         _clean(archive, number)
 
     def list_of(number: int, kept: Sequence[Kept]) -> Digest:
         return _write_list(archive, number, kept)
-
-    def remove_copies(copies: Sequence[Copy]) -> Sequence[Kept]:
-        return _remove_copies(archive, copies, guarded)
 
     return ForgetStep(
         journal=archive.journal,
@@ -122,7 +169,7 @@ def _step(archive: Archive, recorder: Recorder, control: RunControl, *, there: b
         eraser=archive.storage.eraser(archive.catalog.messages),
         control=guarded,
         clean=clean,
-        remove_copies=remove_copies if there else None,
+        remove_copies=copies.erase if there else None,
         list_of=list_of,
     )
 
@@ -137,25 +184,6 @@ def _clean(archive: Archive, number: int) -> None:
             leftover.unlink(missing_ok=True)
     if (metadata := archive.storage.metadata) is not None:
         write_lists(metadata, archive.catalog, {each.placement.directory for each in places})
-
-
-def _remove_copies(archive: Archive, copies: Sequence[Copy], control: RunControl) -> Sequence[Kept]:
-    number = archive.destination_number
-    if archive.settings.destination is None or number is None:
-        return [("the copies", "the account file has no destination any more, or another one")]
-    known = {each.number: each for each in archive.catalog.replicas.folders.current(number).values()}
-    wanted: dict[ReplicaFolder, list[int]] = {}
-    kept: list[Kept] = []
-    for target, uid in copies:
-        if target in known:
-            wanted.setdefault(known[target], []).append(uid)
-    host = archive.settings.destination.host
-    try:
-        with closing(destination_of(archive.settings).connect(archive.spool, control, patient=True)) as connection:
-            kept += expunge_forgotten(connection, wanted)
-    except ArchiverError as error:
-        kept.append(("the copies", printable(error.message)))
-    return [(f"{host}: {where}", why) for where, why in kept]
 
 
 def _write_list(archive: Archive, number: int, kept: Sequence[Kept]) -> Digest:
@@ -187,8 +215,14 @@ def list_of(archive: Archive, number: int, kept: Sequence[Kept]) -> dict[str, An
         "by": its.by,
         "reason": its.reason,
         "messages": list(messages.values()),
+        "copies": [_copy(archive, each) for each in keeping.left_copies() if each.forget == number],
         "kept": [{"what": printable(what), "why": printable(why)} for what, why in kept],
     }
+
+
+def _copy(archive: Archive, each: LeftCopy) -> dict[str, Any]:
+    where = {"destination": place_of(archive, each.destination), "folder": printable(decode_name(each.raw))}
+    return where | {"uidvalidity": each.uidvalidity, "uid": each.copy[1]}
 
 
 def digests_of(found: Sequence[Sequence[Found]]) -> set[Digest]:

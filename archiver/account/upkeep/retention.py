@@ -16,6 +16,7 @@ from archiver.account.upkeep.forgetting import doom, forget
 from archiver.config.age import day_of
 from archiver.control.run import RunControl, utc_today
 from archiver.events import Noted
+from archiver.facts.keeping import BY_RULE
 from archiver.journal.recorder import Recorder
 from archiver.mail.counts import counted
 from archiver.replay.flag_merge import exceeds_deletion_limit
@@ -71,5 +72,5 @@ def retain(archive: Archive, recorder: Recorder, control: RunControl, *, confirm
         return Retained(held=len(due.held), blocked=blocked)
     control.progress(Noted(f"forgetting {messages} gone from the source for longer than {age}"))
     reason = f'[retention] vanished = "{age}"'
-    number, kept = forget(archive, recorder, due, reason, "the rule of the account file", control, there=False)
+    number, kept = forget(archive, recorder, due, reason, BY_RULE, control, there=False)
     return Retained(len(due.messages), len(due.held), number, None, tuple(kept))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from archiver.catalog.keeping import Forget, HeldCopy, HeldPlace, Holdable, KnownHold
+from archiver.catalog.keeping import Forget, HeldCopy, HeldPlace, Holdable, KnownHold, LeftCopy
 from archiver.catalog.sqlite.database import Database
 from archiver.catalog.sqlite.reading import (
     IS_PRUNED,
@@ -41,7 +41,8 @@ WHERE message.epoch = :epoch AND message.uid IN {any_of("uids")}
 _FORGETS = """
 SELECT number, reason, "by", at, erased_at, listed, kept,
     (SELECT count(*) FROM forgotten WHERE forget = number),
-    (SELECT count(*) FROM forgotten JOIN forgotten_place USING (digest) WHERE forget = number)
+    (SELECT count(*) FROM forgotten JOIN forgotten_place USING (digest) WHERE forget = number),
+    (SELECT count(*) FROM forgotten_copy WHERE forget = number AND gone_at IS NULL)
 FROM forget ORDER BY number
 """
 _FORGOTTEN = "SELECT digest, forget FROM forgotten"
@@ -80,11 +81,21 @@ SELECT min(gone) FROM (
 ) WHERE gone >= ?
 """
 _COPIES = f"""
-SELECT target.destination, target.number, target.raw, its.target_uid FROM (
-    SELECT target, target_uid, epoch, uid FROM copy WHERE removed_at IS NULL
-    UNION SELECT target, target_uid, epoch, uid FROM twin
+SELECT target.destination, target.number, target.raw, its.target_uid, its.uid,
+    its.sent_digest, its.likeness, its.size
+FROM (
+    SELECT target, target_uid, epoch, uid, sent_digest, likeness, size FROM copy WHERE removed_at IS NULL
+    UNION ALL SELECT target, target_uid, epoch, uid, NULL, NULL, NULL FROM twin
+    WHERE NOT EXISTS (SELECT 1 FROM copy WHERE copy.target = twin.target AND copy.target_uid = twin.target_uid)
 ) AS its JOIN target ON target.number = its.target AND target.ended_at IS NULL
-WHERE its.epoch = :epoch AND its.uid IN {any_of("uids")} ORDER BY target.number, its.target_uid
+WHERE its.epoch = :epoch AND its.uid IN {any_of("uids")}
+AND target.destination NOT IN (SELECT number FROM restore_place) ORDER BY target.number, its.target_uid
+"""
+_LEFT = """
+SELECT its.forget, target.destination, target.raw, target.uidvalidity,
+    its.target, its.target_uid, its.form, its.digest, its.size
+FROM forgotten_copy AS its JOIN target ON target.number = its.target
+WHERE its.gone_at IS NULL ORDER BY its.target, its.target_uid
 """
 
 
@@ -141,12 +152,13 @@ class SqlKeeping:
             return int(connection.execute("SELECT count(DISTINCT digest) FROM message").fetchone()[0])
 
     def copies(self, keys: Collection[MessageKey]) -> Sequence[HeldCopy]:
-        """The copies of these messages that exist as far as known, also those that were stored twice."""
         with self._database.reading() as connection:
             return [
-                HeldCopy(*row)
+                HeldCopy(destination, target, raw, there, (epoch, uid), *known)
                 for epoch, uids in by_epoch(keys).items()
-                for row in connection.execute(_COPIES, {"epoch": epoch, "uids": json_list(uids)})
+                for destination, target, raw, there, uid, *known in connection.execute(
+                    _COPIES, {"epoch": epoch, "uids": json_list(uids)}
+                )
             ]
 
     def forgets(self) -> Sequence[Forget]:
@@ -158,6 +170,13 @@ class SqlKeeping:
         """The number under which each digest was forgotten."""
         with self._database.reading() as connection:
             return dict(connection.execute(_FORGOTTEN).fetchall())
+
+    def left_copies(self) -> Sequence[LeftCopy]:
+        with self._database.reading() as connection:
+            return [
+                LeftCopy(forget, destination, raw, uidvalidity, (*copy,))
+                for forget, destination, raw, uidvalidity, *copy in connection.execute(_LEFT)
+            ]
 
     def forgotten_uids(self, epoch: int) -> UidSet:
         """The UIDs of forgotten messages that the source still had when an epoch was last looked at."""
@@ -197,10 +216,11 @@ def _forget(
     kept: str | None,
     messages: int,
     places: int,
+    copies_left: int,
 ) -> Forget:
     left = tuple((one, two) for one, two in json.loads(kept or "[]"))
     digest = None if listed is None else Digest(listed)
-    return Forget(number, reason, by, at, erased_at, digest, left, messages, places)
+    return Forget(number, reason, by, at, erased_at, digest, left, messages, places, copies_left)
 
 
 def _hold(

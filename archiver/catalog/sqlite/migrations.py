@@ -133,6 +133,11 @@ def _add_prunes(connection: sqlite3.Connection) -> None:
     _create(connection, "prune")
 
 
+def _add_forgotten_copies(connection: sqlite3.Connection) -> None:
+    """Version 18: copies of forgotten messages at destinations."""
+    _create(connection, "forgotten_copy")
+
+
 def _name(connection: sqlite3.Connection) -> None:
     """Give the catalog a name of its own: what is derived from it knows it by that."""
     connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('catalog', lower(hex(randomblob(16))))")
@@ -172,6 +177,7 @@ MIGRATIONS: Sequence[Migration] = (
     _add_marks,
     _add_forgotten,
     _add_prunes,
+    _add_forgotten_copies,
 )
 """How version 1 becomes 2, 2 becomes 3, and so on. A new catalog is made from the tables of `schema` at
 once, so a migration has to leave an older one just like them."""

@@ -61,6 +61,9 @@ BY_TYPE: dict[object, st.SearchStrategy[object]] = {
     "tuple[ForgottenPlace, ...]": st.lists(
         st.tuples(numbers, numbers, digests, numbers, numbers, signed, numbers), max_size=4
     ).map(tuple),
+    "tuple[ForgottenCopy, ...]": st.lists(st.tuples(numbers, numbers, texts, texts, numbers), max_size=4).map(
+        tuple
+    ),
     "tuple[Digest, ...]": st.lists(digests, max_size=4).map(tuple),
     "tuple[tuple[int, Digest, Digest], ...]": st.lists(st.tuples(numbers, digests, digests), max_size=4).map(tuple),
     "tuple[tuple[str, str], ...]": pairs,
@@ -129,6 +132,7 @@ def test_every_kind_of_fact_has_its_own_name() -> None:
         "blotted",
         "compared",
         "copied",
+        "copies_erased",
         "destination",
         "distinct",
         "epoch",
@@ -254,6 +258,7 @@ AN_EXAMPLE: dict[object, object] = {
     "tuple[tuple[str, str], ...]": [["a", "b"], ["c", "d"]],
     "tuple[tuple[int, int, Digest, int, int, Signed, int], ...]": [[7, 8, ABAB, 9, 10, -11, 1]],
     "tuple[tuple[int, Digest, Digest], ...]": [[7, ABAB, ABAB]],
+    "tuple[tuple[int, int, str, str, int], ...]": [[7, 8, "octets", ABAB, 9], [7, 9, "size", "", 9]],
     "tuple[Digest, ...]": [ABAB],
 }
 OTHERS: list[object] = [
@@ -312,9 +317,11 @@ def is_of(of: str, value: object) -> bool:
 
 def types_of(cls: type[Any]) -> dict[str, str]:
     """The type of each key of a fact's line."""
-    place = "tuple[int, int, Digest, int, int, Signed, int]"
+    place, copy = "tuple[int, int, Digest, int, int, Signed, int]", "tuple[int, int, str, str, int]"
     types = {
-        name: text.replace("ForgottenPlace", place) for name, text in cls.__annotations__.items() if name != "kind"
+        name: text.replace("ForgottenPlace", place).replace("ForgottenCopy", copy)
+        for name, text in cls.__annotations__.items()
+        if name != "kind"
     }
     if types.pop("message", None):
         types |= StoredMessage.__annotations__

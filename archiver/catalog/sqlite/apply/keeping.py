@@ -12,6 +12,7 @@ from archiver.facts.archive import Segment
 from archiver.facts.keeping import (
     BlotFact,
     BlottedFact,
+    CopiesErasedFact,
     ErasedFact,
     ForgottenFact,
     HoldEndedFact,
@@ -55,6 +56,13 @@ _FORGOTTEN = upsert("forgotten", ("digest", "forget"), ("digest",), forget="forg
 _PLACE = upsert(
     "forgotten_place", ("epoch", "uid", "digest", "size", "crlf_size", "arrived", "gone_at"), ("epoch", "uid")
 )
+_COPY = upsert(
+    "forgotten_copy",
+    ("target", "target_uid", "forget", "form", "digest", "size"),
+    ("target", "target_uid"),
+    forget="forgotten_copy.forget",
+)
+_COPY_GONE = "UPDATE forgotten_copy SET gone_at = coalesce(gone_at, ?) WHERE target = ? AND target_uid = ?"
 #: Of everything that says something of a message at its place.
 _OF_PLACES = (
     *("message", "flag_change", "label_change", "presence_change", "quarantine"),
@@ -78,6 +86,13 @@ def _forgotten(connection: sqlite3.Connection, _segment: Segment, facts: Sequenc
             removed += connection.executemany(f"DELETE FROM {table} WHERE digest = ?", digests).rowcount
         if removed:
             connection.execute(_UNCLEAN)
+        copies = [(target, uid, fact.number, form, digest, size) for target, uid, form, digest, size in fact.there]
+        connection.executemany(_COPY, copies)
+
+
+def _copies_erased(connection: sqlite3.Connection, _segment: Segment, facts: Sequence[CopiesErasedFact]) -> None:
+    rows = [(fact.at, fact.target, uid) for fact in facts for uid in fact.uids]
+    connection.executemany(_COPY_GONE, rows)
 
 
 #: What was deleted may still be in pages that are free, until `SqlCatalog.purge`.
@@ -105,6 +120,7 @@ KEEPING_HANDLERS: Mapping[type[Any], Callable[[sqlite3.Connection, Segment, Sequ
     StateMarkedFact: _marked,
     ForgottenFact: _forgotten,
     ErasedFact: _erased,
+    CopiesErasedFact: _copies_erased,
     BlottedFact: _nothing,
     BlotFact: _nothing,
 }

@@ -3,6 +3,8 @@
 forget.erased_at        when the octets were gone; NULL: something is left to be done. `kept` has what could not be
                         removed
 forgotten_place.gone_at when the source no longer had it; NULL: it has
+forgotten_copy          copies at destinations, by what they are known: "octets", "canonical", "size" or "any", with
+                        the digest of that; gone_at: when they were not there any more
 prune.pruned_at         when we had removed it from the source; NULL: it is not known whether we did
 prune.listed            it is in a list of what was removed
 """
@@ -54,6 +56,19 @@ CREATE TABLE forgotten_place (
     FOREIGN KEY(epoch) REFERENCES epoch (number)
 ) WITHOUT ROWID;
 CREATE INDEX ix_forgotten_place_digest ON forgotten_place (digest);
+CREATE TABLE forgotten_copy (
+    target BIGINT NOT NULL,
+    target_uid BIGINT NOT NULL,
+    forget BIGINT NOT NULL,
+    form TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    size BIGINT NOT NULL,
+    gone_at TEXT,
+    PRIMARY KEY (target, target_uid),
+    FOREIGN KEY(target) REFERENCES target (number),
+    FOREIGN KEY(forget) REFERENCES forget (number)
+) WITHOUT ROWID;
+CREATE INDEX ix_forgotten_copy_left ON forgotten_copy (forget) WHERE gone_at IS NULL;
 CREATE TABLE prune (
     epoch BIGINT NOT NULL,
     uid BIGINT NOT NULL,

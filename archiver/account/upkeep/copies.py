@@ -1,0 +1,146 @@
+"""Copies of forgotten messages at the account's destination, wired: they are removed there, at once or later."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing
+
+from msgspec import Struct, field
+
+from archiver.account.archive import Archive
+from archiver.account.others import AccountsBeside
+from archiver.account.servers import destination_of
+from archiver.catalog.keeping import LeftCopy
+from archiver.control.run import RunControl
+from archiver.errors import ArchiverError
+from archiver.events import Noted
+from archiver.facts.keeping import CopiesErasedFact, ForgottenCopy
+from archiver.facts.replica import ReplicaFolder
+from archiver.journal.recorder import Recorder
+from archiver.mail.counts import counted
+from archiver.mail.folder_names import printable
+from archiver.mail.model import Digest
+from archiver.replay.forgotten import CopiesOf, erase_copies
+from archiver.upkeep.forget import Kept
+
+_COPIES = ("copy", "copies")
+
+
+class CopyEraser(Struct):
+    """Removes copies of forgotten messages from the account's destination, whose archive's lock is held. What is
+    gone is recorded, folder after folder; `removed` counts what we removed. What was tried once is not tried
+    again."""
+
+    archive: Archive
+    recorder: Recorder
+    control: RunControl
+    removed: int = 0
+    _tried: dict[tuple[int, int], Sequence[Kept]] = field(default_factory=dict)
+
+    def erase(self, copies: Sequence[ForgottenCopy]) -> Sequence[Kept]:
+        """Remove these; returns what stays, and why."""
+        new = [each for each in copies if each[:2] not in self._tried]
+        kept = self._erase(new) if new else []
+        self._tried |= dict.fromkeys((each[:2] for each in new), kept)
+        return list(dict.fromkeys(line for each in copies for line in self._tried[each[:2]]))
+
+    def _erase(self, copies: Sequence[ForgottenCopy]) -> list[Kept]:
+        archive, number = self.archive, self.archive.destination_number
+        left = {each.copy[:2]: each for each in archive.catalog.keeping.left_copies()}
+        current = _current(archive)
+        here: dict[int, CopiesOf] = {}
+        elsewhere = Counter[int]()
+        for each in copies:
+            known = left.get(each[:2]) or current.get(each[0])
+            if known is None:
+                continue  # its folder ended before such copies were known
+            if known.destination != number or archive.settings.destination is None:
+                elsewhere[known.destination] += 1
+                continue
+            here.setdefault(each[0], CopiesOf(known.raw, known.uidvalidity, [])).copies.append(each)
+        kept = [_elsewhere(archive, number, count) for number, count in elsewhere.items()]
+        return kept + (self._at(here) if here else [])
+
+    def _at(self, folders: Mapping[int, CopiesOf]) -> list[Kept]:
+        """Remove those in these folders of the destination."""
+        archive, server = self.archive, destination_of(self.archive.settings)
+        kept: list[Kept] = []
+        try:
+            theirs = _of_others(archive, folders)
+            with closing(server.connect(archive.spool, self.control, patient=True)) as connection:
+                for target, folder in folders.items():
+                    others = theirs.get(target, {})
+                    kept += [(f"1 copy in {folder.name}, UID {uid}", why) for uid, why in others.items()]
+                    ours = [each for each in folder.copies if each[1] not in others]
+                    if not ours:
+                        continue
+                    done = erase_copies(
+                        connection,
+                        CopiesOf(folder.raw, folder.uidvalidity, ours),
+                        archive.catalog.keeping.forgotten().keys(),
+                        self.control,
+                        anywhere=not server.settings.shared,
+                    )
+                    if done.gone:
+                        gone = tuple(sorted(done.gone))
+                        self.recorder.write([CopiesErasedFact(target, gone, self.control.now())])
+                    self.removed += done.removed
+                    kept += done.kept
+                    for text in done.noted:
+                        self.control.progress(Noted(f"{server.settings.host}: {text}"))
+        except ArchiverError as error:
+            kept.append(("the copies", printable(error.message)))
+        return [(f"{server.settings.host}: {where}", why) for where, why in kept]
+
+
+def _current(archive: Archive) -> Mapping[int, LeftCopy]:
+    """The folders of the destination by their numbers, for copies of which older journals say no more."""
+    number = archive.destination_number
+    if number is None:
+        return {}
+    folders = archive.catalog.replicas.folders.current(number).values()
+    return {
+        each.number: LeftCopy(0, number, each.raw, each.uidvalidity, (each.number, 0, "any", "", 0))
+        for each in folders
+    }
+
+
+def _of_others(archive: Archive, folders: Mapping[int, CopiesOf]) -> Mapping[int, Mapping[int, str]]:
+    """The copies that another account of ours counts on, too, by folder and UID, and why they stay."""
+    if not destination_of(archive.settings).settings.shared:
+        return {}
+    asked = {
+        ReplicaFolder(target, each.raw, each.uidvalidity): {copy[1]: Digest(copy[3]) for copy in each.copies}
+        for target, each in folders.items()
+    }
+    claimed = AccountsBeside(archive.settings).counted_on(asked)
+    return {
+        folder.number: {uid: f"{account} counts on it, too: forget it there, too" for uid, account in its.items()}
+        for folder, its in claimed.items()
+    }
+
+
+def _elsewhere(archive: Archive, destination: int, count: int) -> Kept:
+    where = place_of(archive, destination)
+    what = counted(count, *_COPIES)
+    return f"{where}: {what}", "the account file names no such destination: name it again, or delete them there"
+
+
+def place_of(archive: Archive, destination: int) -> str:
+    """A destination that the catalog knows, for people."""
+    known = {each.number: each.address for each in archive.catalog.replicas.destinations.with_history()}
+    address = known.get(destination)
+    return "another destination" if address is None else printable(f"{address.user} at {address.host}")
+
+
+def erase_left(eraser: CopyEraser, numbers: Collection[int]) -> tuple[Collection[int], Sequence[Kept]]:
+    """Remove what destinations have of the forgets of these numbers; without any: of all but those by rule, whose
+    copies follow `[replay] vanished`. Returns the numbers of which some were left, and what stays, with the
+    reason."""
+    keeping = eraser.archive.catalog.keeping
+    chosen = {
+        each.number for each in keeping.forgets() if (each.number in numbers if numbers else not each.by_rule)
+    }
+    left = [each for each in keeping.left_copies() if each.forget in chosen]
+    return {each.forget for each in left}, eraser.erase([each.copy for each in left]) if left else ()
