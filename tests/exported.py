@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from archiver.mail.content import internaldate_seconds
+from archiver.mail.dates import internaldate_seconds
 
 Held = tuple[str, frozenset[str], int]
 """A message: digest, flags, and when it arrived, in seconds since 1970."""

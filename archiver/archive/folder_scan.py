@@ -27,14 +27,8 @@ from archiver.events import Noted, Progress
 from archiver.facts.archive import EpochFact, FlagsFact, LabelsFact, StateFact, StoredFact, VanishedFact
 from archiver.facts.known import KnownEpoch, KnownFolder, Quarantined
 from archiver.journal.recorder import BATCH_MESSAGES, Batch, Recorder
-from archiver.mail.content import (
-    BROKE,
-    HEADER_OCTETS,
-    header_block,
-    header_digest,
-    internaldate_seconds,
-    with_header,
-)
+from archiver.mail.content import BROKE, HEADER_OCTETS, header_block, header_digest, with_header
+from archiver.mail.dates import internaldate_seconds
 from archiver.mail.folder_names import matches
 from archiver.mail.model import Attributes, Digest, Listed, Marks, Opened, Placement
 from archiver.mail.uidset import UidSet

@@ -15,7 +15,8 @@ from msgspec import Struct
 
 from archiver.archive.plan.twins import HeaderKey, full_identity, groups_of, header_key, is_header_of, unique_twins
 from archiver.catalog.port import CatalogMessages
-from archiver.mail.content import header_digest, internaldate_seconds, message_id
+from archiver.mail.content import header_digest, message_id
+from archiver.mail.dates import internaldate_seconds
 from archiver.mail.model import Attributes, Placement
 from archiver.mail.uidset import UidSet
 from archiver.source.port import MailSource

@@ -10,6 +10,7 @@ layers      reads an account file, the defaults.toml of its folder, and those of
 fleet       many account files: found in folders, made from a CSV file
 template    the commented file that `archiver init` writes
 age         ages such as "30d", and the day that they mean
+moment      moments as people write them, in UTC
 providers   what is known of mail providers, and how the server of an address is found
 hosts       host names, as DNS and certificates use them
 secrets     references resolved when a connection needs them: file, environment, command, keyring

@@ -13,7 +13,8 @@ from archiver.export.index import add_to, open_index
 from archiver.export.paths import ExportPaths, make_directories
 from archiver.export.writer import ExportedFolder
 from archiver.facts.outgoing import Outgoing
-from archiver.mail.content import HEADER_OCTETS, date_time, header_block, header_value
+from archiver.mail.content import HEADER_OCTETS, header_block, header_value
+from archiver.mail.dates import date_time
 from archiver.mail.headers import readable
 from archiver.storage.files import private_file, set_time
 

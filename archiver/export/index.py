@@ -11,7 +11,7 @@ from typing import TextIO
 
 from archiver.export.writer import ExportedFolder
 from archiver.facts.outgoing import Outgoing
-from archiver.mail.content import internaldate_to_send
+from archiver.mail.dates import internaldate_to_send
 from archiver.mail.model import StoredMessage
 from archiver.storage.files import private_file
 

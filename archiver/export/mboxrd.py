@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterable, Iterator
 from datetime import date
 
-from archiver.mail.content import date_time, header_value
+from archiver.mail.content import header_value
+from archiver.mail.dates import date_time
 
 _QUOTE = re.compile(rb"(\n>*)(?=From )")
 _MAY_GO_ON = re.compile(rb">*(F(?:r(?:o(?:m)?)?)?)?")

@@ -1,12 +1,12 @@
 """Messages, folder names, flags and dates: values and pure functions, without any input or output.
 
 model           the small frozen values that all other packages use
-content         a message's octets: digest, sizes, header block, INTERNALDATE (RFC 3501)
+content         a message's octets: digest, sizes, header block
 headers         sender, recipients, subject and date, for search (RFC 5322, RFC 2047)
 charsets        text of octets, by the charset that was meant (WHATWG Encoding Standard)
 parts           the parts of a message: how they are nested, what they say, what is attached (RFC 2045, RFC 2046)
 counts          numbers with their nouns, for people
-dates           moments: as people write them, and in UTC as facts have them
+dates           dates of messages: INTERNALDATE, and those in headers (RFC 3501, RFC 5322)
 flags           one spelling for each flag, and its letter in a Maildir file name
 folder_names    the octets on the wire, the path for people, the directory in the store (RFC 3501 5.1.3)
 uidset          sets of UIDs as ranges: 1:5,7

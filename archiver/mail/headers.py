@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from archiver.mail.charsets import decoded, raw_text
-from archiver.mail.content import date_seconds
+from archiver.mail.dates import date_seconds
 from archiver.mail.model import Headers
 
 #: How many characters of a sender or a subject, and of all recipients, are kept.

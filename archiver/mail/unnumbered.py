@@ -12,7 +12,8 @@ from itertools import islice
 from msgspec import Struct
 
 from archiver.errors import FolderChanged, Where
-from archiver.mail.content import header_digest, internaldate_seconds, message_id
+from archiver.mail.content import header_digest, message_id
+from archiver.mail.dates import internaldate_seconds
 from archiver.mail.folder_names import printable
 from archiver.mail.model import Attributes, Digest, Folder, Opened
 from archiver.mail.reader import MailReader

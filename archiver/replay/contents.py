@@ -14,7 +14,8 @@ from archiver.destination.port import DestinationReader
 from archiver.errors import ConfigError, FolderNotFound, PermissionDenied
 from archiver.facts.mailbox import DestinationFolders
 from archiver.facts.replica import Address, UnknownMessage
-from archiver.mail.content import internaldate_seconds, message_id
+from archiver.mail.content import message_id
+from archiver.mail.dates import internaldate_seconds
 
 #: A mailbox with up to this many messages may be a new one: providers send welcome messages.
 WELCOME = 20

@@ -10,7 +10,7 @@ import re
 
 from msgspec import Struct
 
-from archiver.mail.content import internaldate_seconds
+from archiver.mail.dates import internaldate_seconds
 
 _KEY = re.compile(r"(BEFORE|SINCE) (\d{1,2}-[A-Za-z]{3}-\d{4})(?: |\Z)")
 _DAY = re.compile(r"\s*(\d{1,2}-[A-Za-z]{3}-\d{4})")

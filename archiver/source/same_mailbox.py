@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from msgspec import Struct
 
 from archiver.facts.known import KnownEpoch, KnownFolder
-from archiver.mail.content import internaldate_seconds, same_moment
+from archiver.mail.dates import internaldate_seconds, same_moment
 from archiver.mail.model import Attributes, Listed
 
 #: How many folders are compared, and how many of the newest messages of each.

@@ -14,7 +14,7 @@ from archiver.catalog.port import Catalog
 from archiver.destination.folder_map.names import VIEWS
 from archiver.facts.known import KnownEpoch, KnownFolder
 from archiver.facts.replica import MessageKey
-from archiver.mail.content import internaldate_seconds
+from archiver.mail.dates import internaldate_seconds
 from archiver.mail.folder_names import matches
 from archiver.mail.model import Attributes, StoredMessage
 from archiver.mail.uidset import UidSet

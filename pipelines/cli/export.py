@@ -75,7 +75,7 @@ def export(
       archiver export configs/alice.toml /tmp/then --to mbox --as-of 2026-11-20 --folder 'Work*'
     """
     from archiver.account.export import FORMAT, ExportOptions
-    from archiver.mail.dates import moment_of
+    from archiver.config.moment import moment_of
 
     moment = None if as_of is None else moment_of(as_of, "--as-of")
     options = ExportOptions(to, path, folders or ("*",), moment, include_vanished)

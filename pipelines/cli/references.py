@@ -15,7 +15,7 @@ from msgspec import Struct, to_builtins
 from archiver.errors import ConfigError
 from archiver.facts.known import KnownFolder
 from archiver.facts.query import Found, Query
-from archiver.mail.content import date_time
+from archiver.mail.dates import date_time
 from archiver.mail.folder_names import printable
 from archiver.mail.model import INBOX, StoredMessage
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from archiver.config.moment import moment_of
 from archiver.errors import ConfigError
-from archiver.mail.dates import moment_of
 from pipelines.cli.options import (
     after_cutover_option,
     as_of_option,

@@ -12,8 +12,8 @@ import click
 from msgspec import Struct
 from msgspec.structs import replace
 
+from archiver.config.moment import moment_of
 from archiver.errors import ConfigError
-from archiver.mail.dates import moment_of
 from archiver.mail.folder_names import printable
 from pipelines.cli.accounts import load_one
 from pipelines.cli.matching import Selection, choosing_options, query_of

@@ -23,7 +23,7 @@ from archiver.errors import (
     PermissionDenied,
 )
 from archiver.facts.mailbox import Appended, AppendMessage, SelectedFolder
-from archiver.mail.content import internaldate_seconds
+from archiver.mail.dates import internaldate_seconds
 from archiver.mail.model import Fetched, Flags
 from tests.servers.faultproxy import FaultProxy
 from tests.servers.served import ServedFolder, dump

@@ -13,7 +13,8 @@ from itertools import chain
 import pytest
 
 from archiver.errors import FolderNotFound, MessageRefused
-from archiver.mail.content import body_of, header_block, internaldate_seconds
+from archiver.mail.content import body_of, header_block
+from archiver.mail.dates import internaldate_seconds
 from archiver.mail.model import Attributes, Fetched, Folder, FolderStatus, KnownState, Undelivered
 from archiver.source.port import MailSource, NextRequest
 from tests.servers.wire import Append, Wire, WireError

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from archiver.mail.content import internaldate_seconds
+from archiver.mail.dates import internaldate_seconds
 from archiver.replay import sync_folder
 from archiver.replay.send import copies, resolve
 from tests.accounts import Server, account_file, archive_of, mail, run

@@ -22,7 +22,7 @@ from archiver.account.export import FORMS, ExportOptions, Form, export_account
 from archiver.config.load import load_account
 from archiver.errors import ArchiveNotWritable, ArchiverError
 from archiver.events import Event, Exported
-from archiver.mail.content import internaldate_seconds
+from archiver.mail.dates import internaldate_seconds
 from pipelines.cli.main import invoke
 from tests.accounts import (
     PROJECT,

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from archiver.mail.content import internaldate_seconds
+from archiver.mail.dates import internaldate_seconds
 from archiver.mail.uidset import parse_uid_set
 from pipelines.cli.main import invoke
 from tests.accounts import account_file, archive_of, archive_state, assert_whole, mail, run

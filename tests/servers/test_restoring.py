@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import pytest
 
-from archiver.mail.content import internaldate_seconds
+from archiver.mail.dates import internaldate_seconds
 from pipelines.cli import restore
 from pipelines.cli.main import invoke
 from tests.accounts import account_file, archive_of, mail, run
@@ -25,14 +25,7 @@ from tests.servers.cyrus import Cyrus
 from tests.servers.dovecot import Dovecot
 from tests.servers.mail_server import MailServer
 from tests.servers.s3_endpoint import Endpoint
-from tests.servers.scripted import (
-    DESTINATION,
-    Appending,
-    ScriptedFolder,
-    ScriptedMessage,
-    ScriptedServer,
-    Session,
-)
+from tests.servers.scripted import DESTINATION, Appending, ScriptedFolder, ScriptedMessage, ScriptedServer, Session
 from tests.servers.scripted_mail import uids_in
 from tests.servers.wire import Append
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from archiver.facts.known import KnownEpoch
-from archiver.mail.content import internaldate_seconds
+from archiver.mail.dates import internaldate_seconds
 from archiver.mail.model import Attributes, FolderStatus, Placement
 
 #: How many of the newest known messages are checked to notice a server that went back to an earlier state.

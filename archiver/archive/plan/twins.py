@@ -7,7 +7,8 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from archiver.mail.content import header_block, header_digest, internaldate_seconds
+from archiver.mail.content import header_block, header_digest
+from archiver.mail.dates import internaldate_seconds
 from archiver.mail.model import Attributes, Digest, Placement
 
 K = TypeVar("K", bound=Hashable)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from archiver.facts.replica import Replica
-from archiver.mail.content import internaldate_seconds, same_moment
+from archiver.mail.dates import internaldate_seconds, same_moment
 from archiver.mail.flags import respelled
 from archiver.mail.model import Attributes
 from archiver.replay.flag_merge import labels_to_replay

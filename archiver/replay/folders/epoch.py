@@ -9,7 +9,7 @@ from archiver.events import Noted
 from archiver.facts.destination import TargetFact
 from archiver.facts.mailbox import SelectedFolder
 from archiver.facts.replica import ReplicaFolder
-from archiver.mail.content import internaldate_seconds, same_moment
+from archiver.mail.dates import internaldate_seconds, same_moment
 from archiver.mail.unnumbered import NamedMessage, names_other_mail
 from archiver.replay.context import ReplayContext, ReplayJob
 

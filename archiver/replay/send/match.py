@@ -14,7 +14,8 @@ from msgspec.structs import replace
 from archiver.errors import IntegrityError
 from archiver.facts.outgoing import Outgoing
 from archiver.facts.replica import MessageKey, Replica
-from archiver.mail.content import internaldate_seconds, message_id, same_moment
+from archiver.mail.content import message_id
+from archiver.mail.dates import internaldate_seconds, same_moment
 from archiver.mail.fingerprint import (
     FingerprintBuilder,
     Likeness,

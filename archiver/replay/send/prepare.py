@@ -19,7 +19,8 @@ from archiver.errors import IntegrityError
 from archiver.facts.mailbox import AppendMessage, SelectedFolder
 from archiver.facts.outgoing import Outgoing
 from archiver.facts.replica import MessageKey
-from archiver.mail.content import date_time, header_block, internaldate_seconds, internaldate_to_send, same_moment
+from archiver.mail.content import header_block
+from archiver.mail.dates import date_time, internaldate_seconds, internaldate_to_send, same_moment
 from archiver.mail.flags import sendable
 from archiver.mail.model import Digest, Flags, Placement
 from archiver.mail.refusal import Refusal

@@ -21,7 +21,7 @@ from archiver.facts.destination import CopiedFact, IntentFact, RefusedFact, Unse
 from archiver.facts.mailbox import SelectedFolder
 from archiver.facts.outgoing import Intent, Outgoing, Watch
 from archiver.facts.replica import MessageKey
-from archiver.mail.content import internaldate_seconds, same_moment
+from archiver.mail.dates import internaldate_seconds, same_moment
 from archiver.mail.flags import respelled
 from archiver.mail.model import Flags
 from archiver.mail.refusal import REFUSALS, classify, describe, features_of, suspect

@@ -21,7 +21,7 @@ from archiver.facts.archive import Fact
 from archiver.facts.destination import RemovedFact, SettledFact, TwinFact
 from archiver.facts.outgoing import Attempt, LateTwin
 from archiver.facts.replica import MessageKey
-from archiver.mail.content import internaldate_seconds, same_moment
+from archiver.mail.dates import internaldate_seconds, same_moment
 from archiver.mail.model import Attributes
 from archiver.replay.context import JobFolder, ReplayContext, ReplayJob
 from archiver.replay.flag_merge import DELETED, NO_FLAGS

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from archiver.mail.content import date_seconds
+from archiver.mail.dates import date_seconds
 
 #: Nothing but the word, as Thunderbird writes it now; or a month, a time and a year somewhere behind it.
 _BARE = re.compile(rb"From ?-?[ \t]*\r?")

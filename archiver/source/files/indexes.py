@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
-from archiver.mail.content import internaldate_seconds
+from archiver.mail.dates import internaldate_seconds
 from archiver.mail.flags import parse_flags
 from archiver.mail.model import Flags
 

@@ -24,7 +24,8 @@ from collections.abc import Iterable, Iterator
 from msgspec import Struct
 from msgspec.structs import replace
 
-from archiver.mail.content import HEADER_OCTETS, date_seconds, date_time, header_block, header_value
+from archiver.mail.content import HEADER_OCTETS, header_block, header_value
+from archiver.mail.dates import date_seconds, date_time
 from archiver.source.files import from_lines
 from archiver.source.files.found import Doubt, FoundMessage, Place
 from archiver.source.files.indexes import FolderIndex, Indexed

@@ -16,20 +16,14 @@ from functools import partial
 from msgspec import Struct
 from msgspec.structs import replace
 
-from archiver.mail.content import HEADER_OCTETS, date_time, header_block
+from archiver.mail.content import HEADER_OCTETS, header_block
+from archiver.mail.dates import date_time
 from archiver.mail.model import Body
 from archiver.source.files.found import FoundFile, FoundMessage, Kind, Place, Stamp
 from archiver.source.files.indexes import Indexed, index_of_mbox
 from archiver.source.files.maildir import arrived_of_file, ours
 from archiver.source.files.marks import has_marks, unmarked
-from archiver.source.files.mbox import (
-    IndexDisagrees,
-    arrived_in,
-    indexed_messages,
-    is_mbox,
-    messages_of,
-    octets_at,
-)
+from archiver.source.files.mbox import IndexDisagrees, arrived_in, indexed_messages, is_mbox, messages_of, octets_at
 from archiver.source.files.octets import LineEnds, archived, pieces_of
 from archiver.source.files.packed import UNPACKING_ERRORS, Packed
 

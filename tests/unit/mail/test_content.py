@@ -1,4 +1,4 @@
-"""Digests, sizes, header blocks and dates, from good and from broken messages."""
+"""Digests, sizes, header blocks and arrivals, from good and from broken messages."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import calendar
 import hashlib
 import os
 import re
-from email.utils import mktime_tz, parsedate_tz
 from pathlib import Path
 
 import pytest
@@ -18,11 +17,9 @@ from archiver.mail.content import (
     BodyBuilder,
     arrived_of,
     body_of,
-    date_seconds,
     header_block,
     header_digest,
     header_value,
-    internaldate_seconds,
     is_placeholder,
     message_id,
 )
@@ -46,24 +43,6 @@ def test_chunks_add_up_to_the_message(chunks: list[bytes], kind: type) -> None:
     assert body.crlf_size == len(re.sub(rb"(?<!\r)\n", b"\r\n", octets))
     assert body.header == header_block(octets)
     assert octets.startswith(body.header)
-
-
-DATES = st.tuples(
-    st.sampled_from(["", "Mon, ", "mon, ", "Tue "]),
-    st.sampled_from(["1", "01", "31", "0", "39", " 7"]),
-    st.sampled_from(["Jan", "Feb", "dec", "June", "Foo"]),
-    st.sampled_from(["2021", "1969", "0001", "99", "2999", "9999"]),
-    st.sampled_from(["10:15:00", "23:59:60", "99:99:99", "1:2:3", "10:15"]),
-    st.sampled_from(["+0000", "-0000", "+0530", "-9999", "CET", "", "+053"]),
-    st.sampled_from(["", " (CET)", " (MESZ)", " ((x))", " x"]),
-).map(lambda parts: f"{parts[0]}{parts[1]} {' '.join(parts[2:6])}{parts[6]}")
-
-
-@given(DATES)
-def test_a_date_is_read_as_the_library_reads_it(text: str) -> None:
-    parsed = parsedate_tz(text)
-    expected = int(mktime_tz(parsed)) if parsed and parsed[0] >= 1 else None
-    assert date_seconds(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -128,48 +107,6 @@ def test_header_values_are_unfolded_and_the_first_counts() -> None:
     assert header_value(header, "subject") == "one\\x09two ü"
     assert header_value(b"Subject: \xfc\r\n", "Subject") == "\\xfc"
     assert header_value(header, "From") is None
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("02-Jan-2020 12:00:00 +0000", NOON),
-        (" 2-Jan-2020 13:00:00 +0100", NOON),
-        ("2-jan-2020 06:30:00 -0530", NOON),
-        ("02-JAN-2020 12:00:00", NOON),
-        ("31-Dec-2016 23:59:60 +0000", calendar.timegm((2016, 12, 31, 23, 59, 59))),
-        ("29-Feb-2020 00:00:00 +0000", calendar.timegm((2020, 2, 29, 0, 0, 0))),
-        ("30-Dec-1899 00:00:00 +0530", -2209181400),
-        ("31-Dec-9999 23:59:59 +0000", 253402300799),
-        ("00-Jan-0000 00:00:00 +0000", None),
-        ("01-Jan-0000 00:00:00 +0000", None),
-        ("29-Feb-2019 00:00:00 +0000", None),
-        ("27-JAG-2018 00:00:00 +0000", None),
-        ("01-Jan-2020 25:00:00 +0000", None),
-        ("01-Jan-2020 00:00:00 +9900", None),
-        ("٠٢-Jan-2020 12:00:00 +0000", None),
-        ("garbage", None),
-        ("", None),
-        (None, None),
-    ],
-)
-def test_internaldates(text: str | None, expected: int | None) -> None:
-    assert internaldate_seconds(text) == expected
-
-
-@given(
-    st.sampled_from([" 0", " 1", "00", "01", "28", "29", "30", "31", "32"]),
-    st.sampled_from(["Jan", "FEB", "apr", "Xyz"]),
-    st.sampled_from(["0000", "0001", "1900", "1969", "2000", "2023", "2024", "9999"]),
-    st.tuples(*[st.sampled_from(["00", "09", "23", "24", "59", "60", "61"])] * 3).map(":".join),
-    st.sampled_from(["+0000", "-0000", "+0530", "-1159", "+2359", "+2400", "-0060"]),
-)
-def test_a_date_as_servers_write_it_is_the_same_as_with_more_blanks(
-    day: str, month: str, year: str, clock: str, zone: str
-) -> None:
-    """Dates in the usual form are read in a shorter way."""
-    text = f"{day}-{month}-{year} {clock} {zone}"
-    assert internaldate_seconds(text) == internaldate_seconds(f" {text} ")
 
 
 def test_arrival_is_the_internaldate_else_received_else_date_else_zero() -> None:

@@ -14,7 +14,8 @@ from msgspec.structs import replace
 
 from archiver.errors import IntegrityError
 from archiver.facts.outgoing import Outgoing
-from archiver.mail.content import body_of, internaldate_seconds, message_id
+from archiver.mail.content import body_of, message_id
+from archiver.mail.dates import internaldate_seconds
 from archiver.mail.fingerprint import fingerprint_of
 from archiver.mail.model import Attributes, Body, Fetched, Placement, StoredMessage, Undelivered
 from archiver.mail.reader import MailReader

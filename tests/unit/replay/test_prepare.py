@@ -17,7 +17,8 @@ from archiver.errors import IntegrityError
 from archiver.facts.mailbox import SelectedFolder
 from archiver.facts.outgoing import Outgoing
 from archiver.facts.replica import MessageKey
-from archiver.mail.content import body_of, date_time, internaldate_seconds, internaldate_to_send, same_moment
+from archiver.mail.content import body_of
+from archiver.mail.dates import date_time, internaldate_seconds, internaldate_to_send, same_moment
 from archiver.mail.model import Digest, Flags, Placement, StoredMessage
 from archiver.mail.rewrite import REPAIRS
 from archiver.replay.send.prepare import (
