@@ -9,7 +9,6 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from archiver.errors import ArchiverError
-from archiver.login.reach import learning
 from pipelines.events import AnyEvent, Began, Listener, failed
 from pipelines.failures import foreseen, logged, with_file
 from pipelines.stop import STOP
@@ -75,6 +74,8 @@ def run_each(
             emit(failed(error, settings.file))
             return _pasteable(AccountOutcome.of_error(settings.account, error), settings)
 
+    from archiver.login.reach import learning
+
     with learning():
         return [outcome(each) for each in accounts]
 
@@ -82,8 +83,8 @@ def run_each(
 def look_up_each(
     accounts: Sequence[Settings], work: Callable[[Settings], AccountOutcome[T]]
 ) -> list[AccountOutcome[T]]:
-    """The same for a verb that only looks things up. No listener gets the errors: the verb must show the messages,
-    and the traceback of a bug is logged."""
+    """The same for a verb that only looks things up; nothing is shared of what is learned of servers. No listener
+    gets the errors: the verb must show the messages, and the traceback of a bug is logged."""
 
     def outcome(settings: Settings) -> AccountOutcome[T]:
         try:
@@ -92,5 +93,4 @@ def look_up_each(
         except Exception as raised:  # whatever it is, it ends only this account
             return _pasteable(AccountOutcome.of_error(settings.account, logged(raised)), settings)
 
-    with learning():
-        return [outcome(each) for each in accounts]
+    return [outcome(each) for each in accounts]

@@ -9,20 +9,18 @@ usual.
 
 from __future__ import annotations
 
-import ctypes
-import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
 from types import FrameType
 
 from archiver.control.run import RunControl
-from archiver.control.waiting import token_requests
+from archiver.control.waiting import mail_lines, token_requests
 from archiver.errors import TIME_IS_OVER, Interrupted, stopped_code
 from archiver.events import Progress, silent
-from archiver.imap.line import cut_lines
 from archiver.storage.ending import end_requests, has_requests
 
 _PR_SET_PDEATHSIG = 1
@@ -66,9 +64,11 @@ class Stop:
         # A terminal sends ^C to the workers, too, and then their parent sends it again.
         if os.getpid() == self._owner or not first:
             signal.signal(number, signal.SIG_DFL)
-        cut_lines()
+        mail_lines.shut_down()
         token_requests.shut_down()
-        for child in multiprocessing.active_children():
+        # NOTE: not imported for this: who has not imported it has no children.
+        processes = sys.modules.get("multiprocessing.process")
+        for child in processes.active_children() if processes is not None else ():
             if child.pid is not None:
                 try:
                     os.kill(child.pid, number)
@@ -119,7 +119,7 @@ def _end_in_time(woken: int) -> None:
     # NOTE: a signal may come when the main thread is about to wait for a server. Then its handler runs when the
     # server has spoken, which may be minutes later, or when the line is cut.
     time.sleep(_CUT_SECONDS)
-    cut_lines()
+    mail_lines.shut_down()
     time.sleep(_BUCKET_SECONDS)
     end_requests(number)
     time.sleep(max(0.0, began + _END_SECONDS - time.monotonic()))
@@ -148,6 +148,8 @@ def end_with_parent(parent: int) -> None:
     """Let a forked worker get SIGTERM when its parent dies, if the system can do that (Linux)."""
     if os.getpid() == parent:
         return
+    import ctypes
+
     try:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     except (OSError, AttributeError):

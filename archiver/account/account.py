@@ -7,7 +7,6 @@ import os
 import pwd
 import socket
 import stat
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, cached_property
@@ -297,7 +296,9 @@ class Account(Struct, frozen=True, dict=True):
             with self._opened(self.catalog) as archive:
                 yield archive
             return
-        with tempfile.TemporaryDirectory(prefix="archiver-", ignore_cleanup_errors=True) as scratch:
+        from tempfile import TemporaryDirectory
+
+        with TemporaryDirectory(prefix="archiver-", ignore_cleanup_errors=True) as scratch:
             copy_in = Path(scratch)
             with self._opened(self.catalog.copied(copy_in), copy_in=copy_in) as archive:
                 if not archive.medium.is_remote:

@@ -69,8 +69,8 @@ class OpenSockets:
                 pass  # not connected yet, or closed already
 
 
-#: Of requests for tokens.
-token_requests = OpenSockets()
+#: Of requests for tokens, and of connections to mail servers. Once they were shut down, no new ones are made.
+token_requests, mail_lines = OpenSockets(), OpenSockets()
 
 
 @contextmanager

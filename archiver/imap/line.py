@@ -19,10 +19,7 @@ from typing import Any
 
 from archiver.config.hosts import host_on_the_wire
 from archiver.control.limits.port import Meter
-from archiver.control.waiting import OpenSockets, addresses_of
-
-_open = OpenSockets()
-_cut = False
+from archiver.control.waiting import addresses_of, mail_lines
 
 _BUFFER = 64 << 10
 _PIECE = 4 << 20  # more is never read at once
@@ -37,21 +34,13 @@ _SHOWN = 4096  # of what is none
 _WELCOME = re.compile(rb"\A\* +(OK|PREAUTH)\b(?: *\[CAPABILITY ([^\]]*))?", re.IGNORECASE)
 
 
-def cut_lines() -> None:
-    """Shut down every connection of this process and refuse new ones, to stop a run. May be called twice, also by a
-    signal handler."""
-    global _cut
-    _cut = True
-    _open.shut_down()
-
-
 def _watch(sock: socket.socket) -> None:
-    _open.add(sock)
+    mail_lines.add(sock)
     _check()
 
 
 def _check() -> None:
-    if _cut:
+    if mail_lines.were_shut_down:
         raise ConnectionAbortedError(errno.ECONNABORTED, os.strerror(errno.ECONNABORTED))
 
 

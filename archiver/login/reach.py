@@ -9,7 +9,6 @@ of ways to log in is there, too (`archiver.login.attempts`), and which logins wo
 from __future__ import annotations
 
 import hashlib
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -36,9 +35,11 @@ def learning() -> Iterator[None]:
     if _directory is not None:
         yield
         return
+    from tempfile import TemporaryDirectory  # takes some milliseconds
+
     with ExitStack() as stack:
         with suppress(OSError):
-            directory = tempfile.TemporaryDirectory(prefix="servers-of-archiver-", ignore_cleanup_errors=True)
+            directory = TemporaryDirectory(prefix="servers-of-archiver-", ignore_cleanup_errors=True)
             _directory = Path(stack.enter_context(directory))
         learn_in(_directory)
         try:

@@ -81,7 +81,10 @@ def login(
             " ".join(map(str, configs.paths)), [problem], hint="docs/providers.md shows what to write"
         )
     _say_who_is_missing(accounts.settings, terminal, again=again)
-    outcomes = look_up_each(accounts.settings, lambda settings: _log_in(settings, terminal, again=again))
+    from archiver.login.reach import learning
+
+    with learning():
+        outcomes = look_up_each(accounts.settings, lambda settings: _log_in(settings, terminal, again=again))
     _, exit_code = finish(terminal, "archiver-login/1", accounts, outcomes, _to_json)
     for outcome in outcomes:
         if outcome.exit_code and outcome.message:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import cache
 
 _LONGEST = 24  # characters of a run that is a word
 _LONGEST_NUMBER = 7  # of one with digits
@@ -25,8 +26,7 @@ _REMEMBERED = 100_000  # runs
 _IDEOGRAPHS = "\u3005-\u3007\u3040-\u318f\u31a0-\u31ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _PUNCTUATION = r"!-/:-@\[-`{-~\u00a1-\u00bf\u2000-\u206f\u3000-\u3004\u3008-\u303f"
 _BLANK = rf"\s\0-\x20\x7f{_MARK}"
-_RUN = re.compile(f"[^{_BLANK}{_PUNCTUATION}{_IDEOGRAPHS}]+|[{_IDEOGRAPHS}]+|[{_PUNCTUATION}]+")
-_IS_IDEOGRAPHS = re.compile(f"[{_IDEOGRAPHS}]").match
+_RUN = f"[^{_BLANK}{_PUNCTUATION}{_IDEOGRAPHS}]+|[{_IDEOGRAPHS}]+|[{_PUNCTUATION}]+"
 _HAS_DIGIT = re.compile(r"\d").search
 #: Scripts without blanks between words: Thai, Lao, Tibetan, Burmese, Khmer.
 _IS_UNSPACED = re.compile("[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff]").search
@@ -34,7 +34,12 @@ _IS_UNSPACED = re.compile("[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff]").search
 
 def runs_of(text: str) -> Sequence[str]:
     """The runs of a text (`folded`), in their order."""
-    return _RUN.findall(text)
+    return _run().findall(text)
+
+
+@cache  # takes milliseconds, and few runs have an index
+def _run() -> re.Pattern[str]:
+    return re.compile(_RUN)
 
 
 def words_of(text: str) -> str:
@@ -77,7 +82,12 @@ def is_word(run: str) -> bool:
 
 def are_ideographs(run: str) -> bool:
     """Whether it is cut into pairs."""
-    return _IS_IDEOGRAPHS(run) is not None
+    return _ideograph().match(run) is not None
+
+
+@cache  # as `_run`
+def _ideograph() -> re.Pattern[str]:
+    return re.compile(f"[{_IDEOGRAPHS}]")
 
 
 def cut(run: str, *, is_end: bool) -> Iterator[str]:
