@@ -10,9 +10,11 @@ from msgspec import Struct
 
 from archiver.account.account import Account
 from archiver.config.settings import Settings
+from pipelines.events import AnyEvent, Ended, Failed, Named, Unchanged
 from pipelines.outcome import AccountOutcome
 
 if TYPE_CHECKING:
+    from archiver.account.note import Begin
     from archiver.replay.identify import IdentityAnswer
 
 
@@ -38,6 +40,13 @@ class Options(Struct, frozen=True):
     after_cutover: bool = False
     as_of: str | None = None
     max_seconds: float | None = None
+
+    @property
+    def begin(self) -> Begin:
+        """Whether an archive may be begun. A replay by itself has nothing to begin one with."""
+        if self.steps == "replay":
+            return "never"
+        return "confirmed" if self.new_archive else "first"
 
 
 class RunScope(Struct, frozen=True):
@@ -90,6 +99,20 @@ class Attempt(Struct):
         """Forget how the last try ended."""
         self.tries += 1
         self.exit_code = self.report = self.message = self.again = None
+
+    def hear(self, event: AnyEvent) -> None:
+        """What an event of the account says about how this try ended."""
+        match event:
+            case Ended(exit_code, report, _):
+                self.exit_code, self.report = exit_code, Path(report)
+            case Unchanged(since, report):
+                self.exit_code, self.report, self.since = 0, Path(report), since
+            case Failed(message, exit_code, _, again):
+                self.exit_code, self.message, self.again = exit_code, message, again
+            case Named(run):
+                self.run_id = run
+            case _:
+                pass
 
     def outcome(self, exit_code: int) -> AccountOutcome[Run]:
         run = Run(self.run_id, self.report, self.tries, self.since)

@@ -11,7 +11,7 @@ import gc
 import os
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
@@ -28,7 +28,7 @@ from pipelines.engine.light import Looking, look_over
 from pipelines.engine.locks import AccountLocks
 from pipelines.engine.names import RunNames
 from pipelines.engine.quiet import has_catalog_here, is_done
-from pipelines.events import AnyEvent, Channel, Ended, Failed, Freed, Listener, Named, Unchanged, emit, failed
+from pipelines.events import AnyEvent, Channel, Failed, Freed, Listener, Named, emit, failed
 from pipelines.outcome import AccountOutcome
 from pipelines.steps import forget_listings
 from pipelines.stop import STOP
@@ -62,19 +62,12 @@ def run_accounts(
     put_back: dict[str, tuple[float, Settings]] = {}
 
     def listen(account: str, event: AnyEvent) -> None:
-        match event:
-            case Ended(exit_code, report, _):
-                attempts[account].exit_code, attempts[account].report = exit_code, Path(report)
-            case Failed(message, exit_code, _, again):
-                attempts[account].exit_code, attempts[account].message = exit_code, message
-                attempts[account].again = again
-            case Unchanged(since, report):
-                attempts[account].exit_code, attempts[account].report = 0, Path(report)
-                attempts[account].since = since
-            case Freed():
-                locks.give_back(account)  # other processes may use this account before the wave ends
-                return
-        listener(account, event)
+        if account in attempts:
+            attempts[account].hear(event)
+        if isinstance(event, Freed):
+            locks.give_back(account)  # other processes may use this account before the wave ends
+        else:
+            listener(account, event)
 
     def before_task(file: str) -> None:
         channel.drain()  # that an earlier try freed the account must not be heard later
@@ -98,14 +91,35 @@ def run_accounts(
                 attempt.begin()
             with keeping(len(begun) == 1 or options.workers == 1):
                 if left := _left_by_quiet(begun, options):
-                    from pipelines.graph.build import build
-
-                    build(left, options, before_task, accounts if of is None else of)
+                    _build(left, options, before_task, accounts if of is None else of, channel)
             channel.drain()
             for attempt in begun:
                 locks.give_back(attempt.settings.account)
                 _put_back(attempt, options, put_back)
     return [_ended(each, listener) for each in attempts.values()]
+
+
+def _build(
+    wave: Sequence[Attempt],
+    options: Options,
+    before_task: Callable[[str], None],
+    accounts: Sequence[Settings],
+    channel: Channel,
+) -> None:
+    """Let Luigi do the steps of these accounts. Where somebody gave it limits for servers, which it counts among
+    the tasks of one graph, it gets all accounts in one."""
+    if len(wave) == 1 or options.workers == 1 or _is_luigi_configured():
+        from pipelines.graph.build import build
+
+        build(wave, options, before_task, accounts)
+    else:
+        from pipelines.engine.apart import build_apart
+
+        build_apart(wave, options, accounts, channel)
+
+
+def _is_luigi_configured() -> bool:
+    return "LUIGI_CONFIG_PATH" in os.environ or Path("/etc/luigi").exists()
 
 
 def is_replayed(options: Options, attempt: Attempt) -> bool:
@@ -144,8 +158,7 @@ def may_be_quiet(options: Options) -> bool:
     how many connections a server gets from [resources]."""
     asked = options.steps == "replay" or options.retry != "due" or options.new_source or options.new_archive
     asked = asked or options.confirm_deletions
-    is_configured = "LUIGI_CONFIG_PATH" in os.environ or Path("/etc/luigi").exists()
-    return not (asked or is_configured)
+    return not (asked or _is_luigi_configured())
 
 
 def asks_for_news(attempt: Attempt, options: Options) -> bool:

@@ -2,7 +2,6 @@
 
 claims  what this process has claimed: renewed while it is worked on, and checked before anything is changed
 glance  accounts that show what they did before, claimed and looked at many at a time
-slots   processes that live on, each of which works on one account at a time
 share   a command's accounts, each done by the host that claims it first
 turn    an account's turn in such a command
 """

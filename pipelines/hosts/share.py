@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -28,15 +27,14 @@ from pipelines.attempts import Attempt, Options, Remembered, Run, new_run_id
 from pipelines.engine.light import Looking
 from pipelines.engine.names import RunNames
 from pipelines.engine.run import asks_for_news, is_replayed, kept_apart, may_be_quiet, run_accounts
+from pipelines.engine.slots import Slots
 from pipelines.events import (
     AnyEvent,
     Channel,
-    Ended,
     Failed,
     Freed,
     Listener,
     Named,
-    Unchanged,
     all_heard,
     emit,
     failed,
@@ -44,7 +42,6 @@ from pipelines.events import (
 from pipelines.fleet.ledgers import Ledgers, owner_of_claims
 from pipelines.hosts.claims import Claims
 from pipelines.hosts.glance import Glance
-from pipelines.hosts.slots import Slots
 from pipelines.hosts.turn import LONGEST_WAIT, Turn, in_order, mark_of, seen, words_about
 from pipelines.outcome import AccountOutcome
 from pipelines.stop import STOP
@@ -376,17 +373,7 @@ class _Command:
     def _listen(self, account: str, event: AnyEvent) -> None:
         attempt = self._turns[account].attempt if account in self._turns else None
         if attempt is not None:
-            match event:
-                case Named(run):
-                    attempt.run_id = run
-                case Ended(exit_code, report, _):
-                    attempt.exit_code, attempt.report = exit_code, Path(report)
-                case Unchanged(since, report):
-                    attempt.exit_code, attempt.report, attempt.since = 0, Path(report), since
-                case Failed(message, exit_code, _, again):
-                    attempt.exit_code, attempt.message, attempt.again = exit_code, message, again
-                case _:
-                    pass
+            attempt.hear(event)
         self._listener(account, event)
 
 
