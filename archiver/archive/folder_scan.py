@@ -7,10 +7,10 @@ nothing is concluded about those that it does not list.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from itertools import islice
 
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from archiver.archive.absence import Absence
@@ -44,6 +44,17 @@ NEW_EPOCH: Mapping[EpochVerdict, str] = {
     "source": "the source is another server now",
     "renumbered": "the server gives no UIDVALIDITY, and its UIDs name other messages now",
 }
+
+
+class _Shown(Struct, frozen=True):
+    """What the server shows of a folder: whether UIDs still name the messages that were recorded; all UIDs, and the
+    error if they disagree with its count; attributes of some known messages; the UIDs of forgotten ones."""
+
+    verdict: EpochVerdict
+    present: UidSet = UidSet()
+    odd: CountsDisagree | None = None
+    seen: Mapping[int, Attributes] = field(default_factory=dict)
+    forgotten: UidSet = UidSet()
 
 
 class FolderScanner(Struct):
@@ -86,29 +97,18 @@ class FolderScanner(Struct):
             known=opening.known,
             fetch=opening.fetch,
         )
-        verdict = judge_epoch(epoch, opened.status)
-        odd: CountsDisagree | None = None
-        forgotten = UidSet()
-        if epoch is not None and verdict == "same":
-            forgotten = self.catalog.keeping.forgotten_uids(epoch.number) if self.forgotten else UidSet()
-            present, odd, seen = self._present_and_probed(epoch, opened, recorded, forgotten)
-            if not opened.status.uidvalidity and self._renumbered(epoch, recorded, present):
-                verdict = "renumbered"
-            elif not opened.status.uidvalidity and epoch.uidvalidity:
-                why = "the server gives no UIDVALIDITY this time; its messages were compared and are the known ones"
-                self.progress(Noted(f'folder "{known.folder.name}": {why}'))
-            elif self._other_mail(epoch, seen) or self._other_mail_left(known, epoch, present):
-                verdict = "rewound"
+        shown = self._compared(known, epoch, opened, recorded)
         if self.metadata is not None:
             self.metadata.reserve_keywords(known.directory, opened.keywords)
-        if epoch is None or verdict != "same":
-            epoch = self._begin_epoch(known, epoch, opened, verdict)
-            recorded = held = forgotten = UidSet()
-            present, odd = self._all()
+        if epoch is None or shown.verdict != "same":
+            epoch = self._begin_epoch(known, epoch, opened, shown.verdict)
+            recorded = held = UidSet()
+            shown = _Shown("same", *self._all())
         else:
             # NOTE: not the messages that reappeared: their flags were just read, and their move waits in the batch.
-            held = recorded & present
-            recorded |= self._take_back(epoch, {uid: seen[uid] for uid in seen if uid not in recorded})
+            held = recorded & shown.present
+            recorded |= self._take_back(epoch, {uid: shown.seen[uid] for uid in shown.seen if uid not in recorded})
+        present, odd, forgotten = shown.present, shown.odd, shown.forgotten
         matching = present if self.search is None else self.source.uids(self.search) & present
         absence = self._absence(known, epoch)
         at_window = absence.at_window(listed, opened, present)
@@ -124,6 +124,8 @@ class FolderScanner(Struct):
         is_part = at_window or bool(hidden)
         if is_part:
             self.progress(Noted(window_words(known.folder.name, len(present), len(hidden))))
+        if odd is not None:
+            self.progress(Noted(str(odd)))
         if epoch.state is not None or recorded:
             self._follow_flags(known, epoch, opened, held)
         quarantined = UidSet(each.uid for each in waiting) & present
@@ -146,15 +148,28 @@ class FolderScanner(Struct):
             has_past=epoch.state is None and len(self.catalog.account.numbering(known.number).uidvalidities) > 1,
             fetches_again=bool(wanted & range(newest_known + 1)),
             disagreement=None if odd is None else str(odd),
+            seen=_newest_rows(opened.seen, wanted),
         )
-        if odd is not None:
-            self.progress(Noted(str(odd)))
-        for each in opened.seen:
-            if each.uid in wanted:
-                scanned.seen[each.uid] = scanned.seen.get(each.uid, each).updated(each)
         if epoch.state is None and self.rematch and wanted:
             self._match_again(scanned, present)
         return scanned
+
+    def _compared(self, known: KnownFolder, epoch: KnownEpoch | None, opened: Opened, recorded: UidSet) -> _Shown:
+        """Whether UIDs still name the messages that were recorded. If the folder's numbers say so, also what the
+        server shows."""
+        verdict = judge_epoch(epoch, opened.status)
+        if epoch is None or verdict != "same":
+            return _Shown(verdict)
+        forgotten = self.catalog.keeping.forgotten_uids(epoch.number) if self.forgotten else UidSet()
+        present, odd, seen = self._present_and_probed(epoch, opened, recorded, forgotten)
+        if not opened.status.uidvalidity and self._renumbered(epoch, recorded, present):
+            verdict = "renumbered"
+        elif not opened.status.uidvalidity and epoch.uidvalidity:
+            why = "the server gives no UIDVALIDITY this time; its messages were compared and are the known ones"
+            self.progress(Noted(f'folder "{known.folder.name}": {why}'))
+        elif self._other_mail(epoch, seen) or self._other_mail_left(known, epoch, present):
+            verdict = "rewound"
+        return _Shown(verdict, present, odd, seen, forgotten)
 
     def _absence(self, known: KnownFolder, epoch: KnownEpoch) -> Absence:
         is_whole = matches(known.folder.path, self.whole)
@@ -226,10 +241,7 @@ class FolderScanner(Struct):
         # NOTE: includes UIDs above the last UIDNEXT: a later pass that failed may have stored other mail under
         # them.
         asked = UidSet([*newest, *self._recorded(epoch, present - known)])
-        seen: dict[int, Attributes] = {}
-        for each in opened.seen:
-            if each.uid in asked:
-                seen[each.uid] = seen.get(each.uid, each).updated(each)
+        seen = _newest_rows(opened.seen, asked)
         left = asked - seen.keys()
         return seen | ({each.uid: each for each in self.source.scan(left) if each.uid in left} if left else {})
 
@@ -384,3 +396,12 @@ class FolderScanner(Struct):
         message = found.twin.message.seen_as(found.seen)
         fact = StoredFact(scanned.epoch.number, message, found.how, self.now())
         return self.batch.linked(fact, scanned.placement(fact), found.twin)
+
+
+def _newest_rows(rows: Iterable[Attributes], uids: Container[int]) -> dict[int, Attributes]:
+    """The rows of these UIDs; of several about one message, what each says last."""
+    found: dict[int, Attributes] = {}
+    for each in rows:
+        if each.uid in uids:
+            found[each.uid] = found.get(each.uid, each).updated(each)
+    return found
