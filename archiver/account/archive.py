@@ -17,6 +17,7 @@ from archiver.account.sharing import address_in
 from archiver.account.store import Medium, OpenStore
 from archiver.archive.plan.folders import gone_folders
 from archiver.catalog.port import Catalog, CatalogPlace
+from archiver.catalog.pruning import Unsent
 from archiver.config.settings import Settings
 from archiver.control.run import RunControl, utc_now
 from archiver.destination.folder_map.replayed import is_in_all_mail, is_replayed
@@ -216,6 +217,9 @@ class Archive(Struct, frozen=True):
     def unsent_pruned(self) -> list[tuple[KnownFolder, int]]:
         """How many messages that we removed from the source have never been at the account's destination, of each
         folder that is replayed and has some; without those that it refused."""
+        return [(each, its.waiting) for each, its in self._never_there() if its.waiting]
+
+    def _never_there(self) -> list[tuple[KnownFolder, Unsent]]:
         unsent = self.catalog.prunes.unsent(self.destination_number)
         if not unsent:
             return []
@@ -227,7 +231,7 @@ class Archive(Struct, frozen=True):
         gone from the source with mail that the destination never had because we removed it there before."""
         replayed = self.replayed_folders(unlisted=unlisted)
         known = {each.number for each in replayed}
-        return [*replayed, *(each for each, _ in self.unsent_pruned() if each.number not in known)]
+        return [*replayed, *(each for each, _ in self._never_there() if each.number not in known)]
 
     def left_out(self) -> list[ReplicaTally]:
         """The chosen folders that are not replayed by themselves. Those of their messages that should be in another

@@ -127,6 +127,10 @@ class Forgettable(Protocol):
         """The copies of these messages that exist at destinations as far as known, also those that were stored
         twice, without what was restored."""
 
+    def being_sent(self, keys: Collection[MessageKey]) -> int:
+        """How many times these messages were being sent to a destination when that was cut off, so that it is not
+        known whether there is a copy."""
+
 
 class Keeping(Holds, Forgettable, Protocol):
     """What must be kept, and what must not come back."""

@@ -27,6 +27,14 @@ class Pruned(Struct, frozen=True):
     unknown: int
 
 
+class Unsent(Struct, frozen=True):
+    """How many messages of a folder that we removed from the source a destination never had: those that are
+    `waiting` to be sent, and those that it `refused`."""
+
+    waiting: int
+    refused: int
+
+
 class Prunes(Protocol):
     """Messages that we removed from the source, or were about to."""
 
@@ -46,9 +54,9 @@ class Prunes(Protocol):
     def folders(self) -> Collection[int]:
         """The folders, by number, from which we removed messages, or were about to."""
 
-    def unsent(self, destination: int | None) -> Mapping[int, int]:
-        """How many messages of each folder, by its number, we removed and this destination never had, without those
-        that it refused: nobody deleted them, so they are to be there. None: a destination that is not known yet."""
+    def unsent(self, destination: int | None) -> Mapping[int, Unsent]:
+        """How many messages of each folder, by its number, we removed and this destination never had, where there
+        are some: nobody deleted them, so they are to be there. None: a destination that is not known yet."""
 
     def tally(self) -> Pruned:
         """How many of all epochs."""

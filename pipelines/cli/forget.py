@@ -122,6 +122,9 @@ def forget(
     named = replace(named, anywhere=[*(Named(each) for each in names), *named.anywhere])
     if accounts.several:
         _require_digests(named.anywhere, len(accounts.settings) + len(accounts.refused))
+    if others := [name for name, its in named.by_account.items() if its and name not in accounts.names]:
+        some = ", ".join(map(printable, sorted(others)[:5]))
+        terminal.warn(f"--refs has messages of accounts that are not named, and stay: {some}")
     before = None if older_than is None else _moment(older_than)
     query = query_of(matching, vanished=True, gone=vanished, limit=_ALL) if chosen_by_options else None
     known: set[str] = set()
@@ -245,7 +248,8 @@ def _forget(settings: Settings, order: _Order, emit: Emit) -> AccountOutcome[For
         elif order.yes:
             done = replace(done, number=0, finished=before.kept or None)
         done = replace(done, kept=list(dict.fromkeys([*before.lines, *done.kept])))
-    code = Incomplete.exit_code if done.kept or (order.yes and doomed.held) else 0
+    stays = doomed.held or (order.there and doomed.unsure)
+    code = Incomplete.exit_code if done.kept or (order.yes and stays) else 0
     return AccountOutcome(settings.account, code, summary(done), done)
 
 

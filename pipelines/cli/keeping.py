@@ -71,8 +71,15 @@ def _copies(done: ForgetDone) -> list[str]:
         words = [f"{copies} would stay at the destination (--also-at-destination, also later with --finish)"]
     elif done.copies and not done.there:
         stay = "stays" if done.copies == 1 else "stay"
-        return [f"{copies} {stay} at the destination: {_LATER} removes {'it' if done.copies == 1 else 'them'}"]
-    if done.left and not done.kept:
+        words = [f"{copies} {stay} at the destination: {_LATER} removes {'it' if done.copies == 1 else 'them'}"]
+    if done.doomed.unsure:
+        sent = counted(done.doomed.unsure, "message was", "messages were")
+        words.append(
+            f"{sent} being sent there when a run was cut off: give `archiver run` first, which finds them"
+            if is_dry
+            else f"{sent} being sent there when a run was cut off: look whether they arrived"
+        )
+    if done.left and not done.kept and (is_dry or done.there):
         still = f"{counted(done.left, 'copy', 'copies')} of what was forgotten before"
         words.append(f"{still} {'is' if done.left == 1 else 'are'} still there: {_LATER}")
     return words
@@ -125,6 +132,7 @@ def to_record(done: ForgetDone) -> dict[str, Any]:
         ],
         "copies": done.copies,
         "copies_left": done.left,
+        "copies_unsure": doomed.unsure,
         "copies_removed": done.removed,
         "kept": [{"what": printable(what), "why": printable(why)} for what, why in done.kept],
         "finished": None if done.finished is None else sorted(done.finished),

@@ -8,7 +8,7 @@ import pytest
 from archiver.catalog.keeping import Holdable, KnownHold, LeftCopy
 from archiver.catalog.port import Catalog
 from archiver.facts.archive import HeadersFact
-from archiver.facts.destination import RemovedFact, RestorePlaceFact, TargetFact, TwinFact
+from archiver.facts.destination import IntentFact, RemovedFact, RestorePlaceFact, TargetFact, TwinFact, UnsentFact
 from archiver.facts.keeping import (
     BY_RULE,
     CopiesErasedFact,
@@ -69,6 +69,8 @@ class KeepingContract:
             (1, 12, (1, 2)),
             (1, 15, (1, 1)),
         ]
+        apply(catalog, IntentFact(1, 16, ((1, 2), (1, 3)), AT), UnsentFact(1, ((1, 2),), AT))
+        assert (keeping.being_sent([(1, 1), (1, 3)]), keeping.being_sent([(1, 1), (1, 2)])) == (1, 0)
         there = ((1, 11, "octets", digest_of("message 1"), 101), (1, 15, "size", "", 99))
         first = stored(1).message
         gone = (1, 1, first.digest, first.size, first.crlf_size, first.arrived, 1)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from archiver.catalog.port import Catalog
-from archiver.catalog.pruning import BegunPrune, Pruned
+from archiver.catalog.pruning import BegunPrune, Pruned, Unsent
 from archiver.facts.archive import VanishedFact
 from archiver.facts.destination import RemovedFact
 from archiver.facts.pruning import PrunedFact, PruningFact, UnprunedFact
@@ -55,10 +55,10 @@ class PrunesContract:
         apply(catalog, VanishedFact(1, (1, *pruned), LATER), run="R2")
         apply(catalog, back, run="R3")
         pending = catalog.replicas.pending
-        assert (catalog.prunes.unsent(1), pending.count(1, [1])[0]) == ({1: 1}, 2)
+        assert (catalog.prunes.unsent(1), pending.count(1, [1])[0]) == ({1: Unsent(1, 0)}, 2)
         batch = pending.batch(1, [1], after=(0, 0), limit=9)
         assert [(each.key, each.present) for each in batch] == [((1, 4), False), ((1, 6), True)]
-        assert (catalog.prunes.unsent(None), set(catalog.prunes.folders())) == ({1: 3}, {1})
+        assert (catalog.prunes.unsent(None), set(catalog.prunes.folders())) == ({1: Unsent(3, 0)}, {1})
 
     def test_begun_twice_it_ends_once(self, catalog: Catalog) -> None:
         apply(catalog, INBOX, FIRST, stored(1))

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from archiver.account.upkeep import forgetting
 from archiver.catalog.sqlite.search import messages
 from pipelines.cli.main import invoke
 from tests.accounts import CATALOG, account_file, archive_of, assert_whole, command, mail, run
@@ -133,8 +134,14 @@ def test_a_message_is_gone_from_every_place_and_does_not_come_back(
     assert any(f'"listed":"{digest}"'.encode() in segment for segment in segments)
 
 
-def test_copies_that_cannot_be_removed_now_are_named_and_removed_later(person: Person, tmp_path: Path) -> None:
-    """The archive forgets all the same; a destination that is not reached is asked again by --finish."""
+@pytest.mark.parametrize("older", [False, True])
+def test_copies_that_cannot_be_removed_now_are_named_and_removed_later(
+    person: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, older: bool
+) -> None:
+    """The archive forgets all the same; a destination that is not reached is asked again by --finish. An older
+    journal does not say what the copies are known by."""
+    if older:
+        monkeypatch.setattr(forgetting, "known_by", lambda *_: ())
     run(person.config)
     dovecot, user = person.dovecot, person.user
     keys = {**destination(tmp_path, dovecot, person.new), "search__index": "text", "destination__attempts": 1}

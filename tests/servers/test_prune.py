@@ -3,6 +3,7 @@ reason."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import sqlite3
@@ -22,7 +23,7 @@ from archiver.upkeep.prune_plan import PruneRules
 from pipelines.cli.main import invoke
 from tests.accounts import CATALOG, UNSTOPPED, account_file, archive_of, archive_state, assert_whole, mail, run
 from tests.buckets import bucket_account
-from tests.faults.replays import destination, mailbox_of
+from tests.faults.replays import destination, mailbox_of, scripted_mailbox
 from tests.servers.dovecot import Dovecot
 from tests.servers.mail_server import MailServer
 from tests.servers.s3_endpoint import Endpoint
@@ -35,6 +36,7 @@ from tests.servers.scripted import (
     ScriptedServer,
     Session,
 )
+from tests.servers.scripted_append import Appending
 from tests.servers.scripted_mail import uids_in
 from tests.servers.wire import Append
 
@@ -268,6 +270,29 @@ class TestWithADestination:
         assert invoke(["rebuild", str(config)]) == invoke(["status", str(config)]) == 0
         assert run(config, steps="replay", confirm_deletions=True).report["status"] == "complete"
         assert (mailbox_of(dovecot, first), mailbox_of(dovecot, second)) == (held, before)
+
+    def test_what_a_new_destination_refuses_is_named_and_tried_again(
+        self, dovecot: Dovecot, config: Path, prune: Prune, tmp_path: Path
+    ) -> None:
+        """Also of a folder that is gone from the source."""
+        user, refused = config.stem, hashlib.sha256(mail(105)).hexdigest()
+        run(config)
+        prune(config, *ALL)
+        dovecot.delete(user, "Work")
+        run(config)
+        taking = Appending(refuse=lambda each: b"NO [LIMIT] no" if each.octets == mail(105) else None)
+        new = ScriptedServer(
+            {b"INBOX": ScriptedFolder(5)}, writable=True, capabilities=DESTINATION, appending=taking
+        )
+        with new as there:
+            account(tmp_path, dovecot, user, **destination(tmp_path, there, "u1"))
+            ran = run(config, expect=3, destination_is="new")
+            (failure,) = ran.report["failures"]
+            assert (failure["folder"], failure["uid"]) == ("Work", 6)
+            taking.refuse = None
+            assert run(config, retry="all").report["status"] == "complete"
+            sent = {digest for messages in scripted_mailbox(there).values() for digest, _, _ in messages}
+            assert (refused in sent, len(sent)) == (True, 41)
 
     def test_a_destination_that_has_it_gets_it_no_second_time(
         self, dovecot: Dovecot, config: Path, prune: Prune

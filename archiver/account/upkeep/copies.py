@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 
 from msgspec import Struct, field
@@ -25,6 +25,7 @@ from archiver.replay.forgotten import CopiesOf, erase_copies
 from archiver.upkeep.forget import Kept
 
 _COPIES = ("copy", "copies")
+_AT_ONCE = 500
 
 
 class CopyEraser(Struct):
@@ -66,6 +67,7 @@ class CopyEraser(Struct):
         """Remove those in these folders of the destination."""
         archive, server = self.archive, destination_of(self.archive.settings)
         kept: list[Kept] = []
+        forgotten = archive.catalog.keeping.forgotten().keys()
         try:
             theirs = _of_others(archive, folders)
             with closing(server.connect(archive.spool, self.control, patient=True)) as connection:
@@ -73,25 +75,36 @@ class CopyEraser(Struct):
                     others = theirs.get(target, {})
                     kept += [(f"1 copy in {folder.name}, UID {uid}", why) for uid, why in others.items()]
                     ours = [each for each in folder.copies if each[1] not in others]
-                    if not ours:
-                        continue
-                    done = erase_copies(
-                        connection,
-                        CopiesOf(folder.raw, folder.uidvalidity, ours),
-                        archive.catalog.keeping.forgotten().keys(),
-                        self.control,
-                        anywhere=not server.settings.shared,
-                    )
-                    if done.gone:
-                        gone = tuple(sorted(done.gone))
-                        self.recorder.write([CopiesErasedFact(target, gone, self.control.now())])
-                    self.removed += done.removed
-                    kept += done.kept
-                    for text in done.noted:
-                        self.control.progress(Noted(f"{server.settings.host}: {text}"))
+                    for some in _batches(ours):
+                        done = erase_copies(
+                            connection,
+                            CopiesOf(folder.raw, folder.uidvalidity, some),
+                            forgotten,
+                            self.control,
+                            anywhere=not server.settings.shared,
+                        )
+                        if done.gone:
+                            gone = tuple(sorted(done.gone))
+                            self.recorder.write([CopiesErasedFact(target, gone, self.control.now())])
+                        self.removed += done.removed
+                        kept += done.kept
+                        for text in done.noted:
+                            self.control.progress(Noted(f"{server.settings.host}: {text}"))
         except ArchiverError as error:
             kept.append(("the copies", printable(error.message)))
         return [(f"{server.settings.host}: {where}", why) for where, why in kept]
+
+
+def _batches(copies: Sequence[ForgottenCopy]) -> Iterator[list[ForgottenCopy]]:
+    """So many that little is done again after something cut it off; copies of one message stay together."""
+    batch: list[ForgottenCopy] = []
+    for each in sorted(copies, key=lambda copy: (copy[3], copy[1])):
+        if len(batch) >= _AT_ONCE and each[3] != batch[-1][3]:
+            yield batch
+            batch = []
+        batch.append(each)
+    if batch:
+        yield batch
 
 
 def _current(archive: Archive) -> Mapping[int, LeftCopy]:

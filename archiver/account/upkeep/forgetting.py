@@ -52,12 +52,14 @@ class SharedMessage(Struct, frozen=True):
 
 class Doom(Struct, frozen=True):
     """What may become of messages: those to be forgotten, with all places of each; those that are `held`; and those
-    that stay because other folders have them, which were not meant. `copies` are those of the first ones."""
+    that stay because other folders have them, which were not meant. `copies` are those of the first ones; of
+    `unsure` it is not known, since they were being sent when something cut that off."""
 
     messages: Mapping[Digest, Sequence[HeldPlace]] = {}
     held: Mapping[Digest, HeldMessage] = {}
     elsewhere: Mapping[Digest, SharedMessage] = {}
     copies: Sequence[HeldCopy] = ()
+    unsure: int = 0
 
     @property
     def places(self) -> Sequence[HeldPlace]:
@@ -83,7 +85,7 @@ def doom(archive: Archive, digests: Collection[Digest], meant: Callable[[HeldPla
     kept = {of[key]: HeldMessage(places[of[key]], hold) for key, hold in held(keeping, of).items()}
     messages = {digest: its for digest, its in places.items() if digest not in elsewhere and digest not in kept}
     keys = [place.key for its in messages.values() for place in its]
-    return Doom(messages, kept, elsewhere, keeping.copies(keys))
+    return Doom(messages, kept, elsewhere, keeping.copies(keys), keeping.being_sent(keys))
 
 
 def forget(

@@ -91,6 +91,7 @@ FROM (
 WHERE its.epoch = :epoch AND its.uid IN {any_of("uids")}
 AND target.destination NOT IN (SELECT number FROM restore_place) ORDER BY target.number, its.target_uid
 """
+_BEING_SENT = f"SELECT count(*) FROM intent WHERE epoch = :epoch AND uid IN {any_of('uids')}"
 _LEFT = """
 SELECT its.forget, target.destination, target.raw, target.uidvalidity,
     its.target, its.target_uid, its.form, its.digest, its.size
@@ -160,6 +161,15 @@ class SqlKeeping:
                     _COPIES, {"epoch": epoch, "uids": json_list(uids)}
                 )
             ]
+
+    def being_sent(self, keys: Collection[MessageKey]) -> int:
+        """How many times these messages were being sent to a destination when that was cut off."""
+        with self._database.reading() as connection:
+            counts = (
+                connection.execute(_BEING_SENT, {"epoch": epoch, "uids": json_list(uids)}).fetchone()[0]
+                for epoch, uids in by_epoch(keys).items()
+            )
+            return sum(counts)
 
     def forgets(self) -> Sequence[Forget]:
         """All that was forgotten, by number."""

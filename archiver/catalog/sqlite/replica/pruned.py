@@ -5,10 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from archiver.catalog.pruning import BegunPrune, Pruned
+from archiver.catalog.pruning import BegunPrune, Pruned, Unsent
 from archiver.catalog.sqlite.database import Database
-from archiver.catalog.sqlite.reading import MESSAGES
-from archiver.catalog.sqlite.replica.queries import OF_MESSAGE, is_left_pruned, was_removed
+from archiver.catalog.sqlite.replica.queries import OF_MESSAGE, was_never_there, was_removed
 from archiver.facts.replica import by_epoch
 from archiver.mail.uidset import UidSet
 
@@ -16,17 +15,23 @@ _BEGUN = "SELECT uid, at, marked FROM prune WHERE epoch = ? AND pruned_at IS NUL
 _UNSETTLED = "SELECT DISTINCT epoch FROM prune WHERE pruned_at IS NULL"
 _DONE = "SELECT uid FROM prune WHERE epoch = ? AND pruned_at IS NOT NULL ORDER BY uid"
 _UNLISTED = "SELECT epoch, uid FROM prune WHERE pruned_at IS NOT NULL AND NOT listed ORDER BY epoch, uid"
+# NOTE: a CROSS JOIN makes SQLite begin with what was pruned: it would look through all messages.
 _UNSENT = f"""
-SELECT epoch.folder, count(*) FROM {MESSAGES}
-LEFT JOIN mapped ON mapped.folder = folder.number AND mapped.destination = :destination
-LEFT JOIN target ON target.destination = :destination AND target.raw = mapped.raw AND target.ended_at IS NULL
-LEFT JOIN copy ON copy.target = target.number AND {OF_MESSAGE}
-WHERE (message.epoch, message.uid) IN (SELECT epoch, uid FROM prune) AND {is_left_pruned(":destination")}
-AND NOT {was_removed(":destination", "mapped.raw")} AND NOT EXISTS (
-    SELECT 1 FROM refusal
-    WHERE refusal.epoch = message.epoch AND refusal.uid = message.uid AND refusal.target = target.number
-)
-GROUP BY epoch.folder
+SELECT folder, sum(NOT is_refused), sum(is_refused) FROM (
+    SELECT epoch.folder AS folder, EXISTS (
+        SELECT 1 FROM refusal
+        WHERE refusal.epoch = message.epoch AND refusal.uid = message.uid AND refusal.target = target.number
+    ) AS is_refused
+    FROM prune
+    CROSS JOIN message ON message.epoch = prune.epoch AND message.uid = prune.uid
+    CROSS JOIN epoch ON epoch.number = message.epoch
+    CROSS JOIN folder ON folder.number = epoch.folder
+    LEFT JOIN mapped ON mapped.folder = folder.number AND mapped.destination = :destination
+    LEFT JOIN target ON target.destination = :destination AND target.raw = mapped.raw AND target.ended_at IS NULL
+    LEFT JOIN copy ON copy.target = target.number AND {OF_MESSAGE}
+    WHERE {was_never_there(":destination")}
+    AND NOT {was_removed(":destination", "mapped.raw")}
+) GROUP BY folder
 """
 _FOLDERS = "SELECT DISTINCT folder FROM epoch WHERE number IN (SELECT epoch FROM prune)"
 _TALLY = "SELECT count(pruned_at), max(pruned_at), sum(pruned_at IS NULL) FROM prune"
@@ -64,10 +69,11 @@ class SqlPrunes:
         with self._database.reading() as connection:
             return {folder for (folder,) in connection.execute(_FOLDERS)}
 
-    def unsent(self, destination: int | None) -> Mapping[int, int]:
+    def unsent(self, destination: int | None) -> Mapping[int, Unsent]:
         """How many of each folder, by its number, that destination never had; None: none did."""
         with self._database.reading() as connection:
-            return dict(connection.execute(_UNSENT, {"destination": destination or 0}).fetchall())
+            rows = connection.execute(_UNSENT, {"destination": destination or 0})
+            return {folder: Unsent(waiting, refused) for folder, waiting, refused in rows}
 
     def tally(self) -> Pruned:
         """How many of all epochs."""

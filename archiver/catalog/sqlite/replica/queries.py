@@ -108,24 +108,25 @@ _NOWHERE_ELSE = """NOT EXISTS (
 _IS_HELD = f"({IS_PRESENT} AND folder.listed)"
 
 
-def is_left_pruned(destination: str) -> str:
-    """We removed the message from the source, and no folder of this destination has, or had, a replica of it. Its
-    folder may be gone, too, and may have been renamed there since."""
-    return f"""({IS_PRUNED} AND NOT {_IS_HELD} AND {_NOWHERE_ELSE} AND NOT EXISTS (
+def was_never_there(destination: str) -> str:
+    """The message, which the source no longer has, has no successor, and no folder of this destination has, or
+    had, a replica of it. Its folder may be gone, too, and may have been renamed there since."""
+    return f"""(NOT {_IS_HELD} AND copy.target IS NULL AND NOT EXISTS (
         SELECT 1 FROM copy AS its_copy JOIN target AS its_target ON its_target.number = its_copy.target
         WHERE its_copy.epoch = message.epoch AND its_copy.uid = message.uid
         AND its_target.destination = {destination} AND its_target.ended_at IS NULL
-    ))"""
+    ) AND {_NOWHERE_ELSE})"""
 
 
-_PRUNED = is_left_pruned("(SELECT destination FROM target WHERE number = :target)")
+_NEVER_THERE = was_never_there("(SELECT destination FROM target WHERE number = :target)")
 
 
 def missing(*, vanished: bool) -> str:
     """The messages of `folders` that have no replica in the destination folder and were not removed by its user:
     those at the source, and those that we removed there; with `vanished` all that are no longer at the source."""
-    which = f"({IS_PRESENT} OR {_NOWHERE_ELSE})" if vanished else f"({_IS_HELD} OR {_PRUNED})"
-    # NOTE: it is asked first whether anybody wants the message: what follows takes longer.
+    # NOTE: what depends on `copy` is asked when it is known that there is none: it takes longer.
+    ours = f"({_IS_HELD} OR {IS_PRUNED}) AND ({_IS_HELD} OR {_NEVER_THERE})"
+    which = f"({IS_PRESENT} OR {_NOWHERE_ELSE})" if vanished else ours
     return f"{_UNCOPIED} AND epoch.folder IN {any_of('folders')} AND {which} AND NOT {_REMOVED_THERE}"
 
 
