@@ -26,8 +26,14 @@ from tests.contracts.catalog import apply, digest_of
 from tests.contracts.content_index import NOBODY, ContentIndexContract, Octets, filled, read, removed, uids
 from tests.servers.test_text_index import HARM, WORDS
 
-#: Limits of the ways to search, each so that another one has to find everything.
-WAYS = {"what is named": (50_000, 4000), "the newest": (0, 4000), "the newest, then what is named": (0, 2)}
+#: Limits of the ways to search, each so that another one has to find everything: how many are a sample, how many
+#: are many, and how many of the newest are compared first.
+WAYS = {
+    "what is named": (5000, 50_000, 4000),
+    "the newest": (1, 0, 4000),
+    "the newest, then what is named": (1, 0, 2),
+    "the newest, then all that is named": (1, 50_000, 2),
+}
 
 
 @pytest.fixture
@@ -49,9 +55,9 @@ def index(tmp_path: Path) -> Path:
 
 @pytest.fixture(params=WAYS)
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    many, first = WAYS[request.param]
-    monkeypatch.setattr(inside, "_MANY", many)
-    monkeypatch.setattr(inside, "_FIRST", first)
+    for name, limit in zip(("_SAMPLE", "_MANY", "_FIRST"), WAYS[request.param], strict=True):
+        monkeypatch.setattr(inside, name, limit)
+    monkeypatch.setattr(inside, "_MARGIN", 0)
     monkeypatch.setattr(inside, "_AT_ONCE", 10)
     return str(request.param)
 

@@ -9,15 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from archiver.catalog.sqlite.search.vocabulary import Vocabulary
-from archiver.catalog.sqlite.search.words import are_ideographs, cut, is_beginning, is_word, runs_of
+from archiver.catalog.sqlite.search.words import are_ideographs, cut, is_beginning, is_punctuation, is_word, runs_of
 
-_ENDS = 64  # words that end with the first one
+_ENDS = 500  # words that end with the first one
+_MANY_BEGINNINGS = 1000  # words that begin with the last one: to find all takes longer than to compare messages
 _AT_ONCE = 64  # words in one expression: each one costs time at each message
 _AS_MANY = 10  # words are in as many messages as one pair of ideographs
 _LONGEST = 16  # words of a phrase
 
 Phrase = tuple[tuple[str, ...], bool]
 """Words one after the other; whether the last one may go on."""
+
+_NOTHING: Phrase = ((), False)
 
 
 def asked_of(text: str, column: str, vocabulary: Vocabulary, most: int) -> Sequence[str] | None:
@@ -47,10 +50,17 @@ def _sequence(runs: Sequence[str], vocabulary: Vocabulary) -> Iterator[Phrase]:
     """What a sequence of runs may be a part of."""
     first, *others, last = runs
     middle = tuple(word for run in others for word in ([run] if is_word(run) else cut(run, is_end=True)))
-    lasts = [_beginning(last)] if are_ideographs(last) else [_beginning(last), ((last,), True)]
+    firsts = [()] if is_punctuation(first) else _ending(first, vocabulary)
+    lasts = [_beginning(last)]
+    if is_punctuation(last) and (middle or firsts[0]):
+        lasts = [_NOTHING]
+    elif not are_ideographs(last):
+        lasts.append(((last,), True))
+        if (middle or firsts[0]) and len(vocabulary.beginning(last, _MANY_BEGINNINGS)) == _MANY_BEGINNINGS:
+            lasts = [_NOTHING]
     if len(middle) > _LONGEST:
-        middle, lasts = middle[:_LONGEST], [((), False)]
-    for each in _ending(first, vocabulary):
+        middle, lasts = middle[:_LONGEST], [_NOTHING]
+    for each in firsts:
         phrase = each + middle
         # To find all words that begin with the last run takes more time than to compare a few messages too many.
         if phrase and not vocabulary.is_frequent(_any_of([(phrase, False)])):

@@ -1,9 +1,10 @@
 """A search in the texts of messages and in the names of their attachments.
 
 The index names messages that may match. They are compared from the newest on, until enough are found: each message
-that is found was compared with its text, whatever named it. If the index names very many, the newest messages are
-compared first, whether it names them or not, because most searches of that kind find enough there. If the query
-asks for more than what is inside, and the index names very many, those that meet the rest are gone through instead.
+that is found was compared with its text, whatever named it. If the index names a good part of all, the newest
+messages are compared first, whether it names them or not, because most searches of that kind find enough there. If
+the query asks for more than what is inside, and the index names very many, those that meet the rest are gone
+through instead.
 """
 
 from __future__ import annotations
@@ -34,12 +35,14 @@ from archiver.mail.headers import folded
 from archiver.mail.model import Digest
 from archiver.mail.parts.contents import one_line
 
-_MANY = 50_000  # so many are compared in their order, if need be
+_SAMPLE, _MARGIN = 5000, 1.25
+_MANY = 50_000  # to find out what else is asked for takes as long as to go through all messages
 _FEW_WORDS, _MANY_WORDS = 2000, 20_000  # so many different words are looked for one by one
 _FIRST = 4000  # so many of the newest are compared before the index is asked for more than that
 _AT_ONCE = 100
 _MOST_AT_ONCE = 800
 _BEFORE, _AFTER = 24, 80  # characters of a snippet
+_NEAR = 100  # characters by which folding moved something: each place is tried
 _EARLIEST = -(2**63)
 
 
@@ -105,25 +108,30 @@ class _Search(Struct):
         """The first messages that match, and where they do."""
         if few is not None:
             named = self._named(_FEW_WORDS, _MANY + 1)
-            is_few = named is not None and len(named) <= _MANY
-            return self._where(self._first(few, set(named) if named is not None and is_few else None))
+            return self._where(self._first(few, None if named is None or len(named) > _MANY else set(named)))
         if not self.wanted.texts:
             return self._where(self._newest_matches(-1))
-        named = self._named(_FEW_WORDS, _MANY + 1)
-        if named is None or len(named) > _MANY:
+        named = self._named(_FEW_WORDS, _SAMPLE)
+        is_sample = named is not None and len(named) == _SAMPLE
+        if named is None or (is_sample and self._is_frequent(named)):
             found = self._newest_matches()
             if len(found) >= self.query.limit:
                 return self._where(found)
+        if named is None or is_sample:
             named = self._named(_MANY_WORDS, -1)
-            if named is None:
-                return self._where(self._newest_matches(-1))
-            if len(named) > _MANY and self._asks_for_more():
-                return self._where(self._first(Newest(_EARLIEST), set(named)))
+        if named is None:
+            return self._where(self._newest_matches(-1))
+        if len(named) > _MANY and self._asks_for_more():
+            return self._where(self._first(Newest(_EARLIEST), set(named)))
         return self._where(self._compared(self.bodies.newest(named)))
 
+    def _is_frequent(self, sample: Sequence[int]) -> bool:
+        """Whether enough messages match among the newest ones, if they are like those of this sample."""
+        return _FIRST * len(sample) > _MARGIN * self.query.limit * max(sample)
+
     def _named(self, words: int, limit: int) -> Sequence[int] | None:
-        """The messages that the index names, at most `limit`; None: it cannot tell, or they are in more than so
-        many different words."""
+        """The messages that the index names, at most `limit`, those with the lowest numbers; None: it cannot tell,
+        or they are in more than so many different words."""
         return self.bodies.named(self.wanted.columns, words, limit) if self.wanted.texts else None
 
     def _newest_matches(self, most: int | None = None) -> Sequence[_Match]:
@@ -197,13 +205,20 @@ def _matches(rows: Iterable[tuple[int, int, str, int]], matching: Mapping[Digest
 def _snippet(text: str, within: str, at: int, length: int) -> str:
     """The text around what was found at `at` of `within`, which is the same text `folded`."""
     # As long as the text is, it nearly always has each character where it was.
-    start, end = (at, at + length) if len(within) == len(text) else _unfolded(text, at, length)
+    start, end = (at, at + length) if len(within) == len(text) else _unfolded(text, within, at, length)
     first, last = max(0, start - _BEFORE), end + _AFTER
     return ("…" if first else "") + text[first:last] + ("…" if last < len(text) else "")
 
 
-def _unfolded(text: str, at: int, length: int) -> tuple[int, int]:
+def _unfolded(text: str, within: str, at: int, length: int) -> tuple[int, int]:
     """Where the characters lie in a text that have that place in the folded one, to one character or so."""
+    moved = len(within) - len(text)
+    first, last = max(0, at - max(moved, 0)), at + max(-moved, 0)
+    if last - first <= _NEAR:
+        wanted = within[at : at + length]
+        for start in range(first, last + 1):
+            if folded(text[start : start + 2 * length]).startswith(wanted):
+                return start, start + length
     return _reaching(text, at + 1) - 1, _reaching(text, at + length)
 
 

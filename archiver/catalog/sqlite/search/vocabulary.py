@@ -4,9 +4,10 @@ by any part of it."""
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import Any
 
 from archiver.catalog.sqlite.reading import json_list
-from archiver.catalog.sqlite.search.parts import END, Rows, asked_of
+from archiver.catalog.sqlite.search.parts import END, LENGTH, Rows, asked_of
 
 MAKE_VOCABULARY = {
     "word": "CREATE TABLE word (/* as cut in form 1 */ id INTEGER PRIMARY KEY, word TEXT NOT NULL UNIQUE)",
@@ -26,6 +27,8 @@ _BEGINNING = "SELECT word FROM word WHERE word >= ? AND word < ? LIMIT ?"
 _ADD = "INSERT OR IGNORE INTO word (word) SELECT value FROM json_each(?)"
 _ADD_PARTS = f"INSERT INTO parts (rowid, word) SELECT id, word || '{END}' FROM word WHERE id > ?"
 _REMOVE_PARTS = "INSERT INTO parts (parts, rowid, word) VALUES ('delete', ?, ?)"
+_COUNT_FIRST = "SELECT count(*) FROM word WHERE id <= ? AND instr(word, ?)"
+_FIRST = 10_000
 _COUNT = "SELECT count(*) FROM (SELECT 1 FROM texts WHERE texts MATCH ? LIMIT ?)"
 _FREQUENT = 2000
 _LAST = "\U0010ffff"
@@ -38,7 +41,9 @@ class Vocabulary:
         self._rows = rows
 
     def containing(self, part: str, limit: int) -> Sequence[str]:
-        """The words that have this part, at most `limit`; -1: all."""
+        """The words that have this part, at most `limit`."""
+        if len(part) < LENGTH and self._is_everywhere(part, limit):
+            return self._words(_COMPARED, (part, limit))
         return self._with(_WITH, part, part, limit)
 
     def ending(self, end: str, limit: int) -> Sequence[str]:
@@ -47,7 +52,7 @@ class Vocabulary:
 
     def beginning(self, beginning: str, limit: int) -> Sequence[str]:
         """The words that begin so."""
-        return [word for (word,) in self._rows(_BEGINNING, (beginning, beginning + _LAST, limit))]
+        return self._words(_BEGINNING, (beginning, beginning + _LAST, limit))
 
     def is_frequent(self, expression: str) -> bool:
         """Whether many messages meet an expression for FTS5."""
@@ -69,11 +74,15 @@ class Vocabulary:
         asked = asked_of([asked_for], self._rows, self._last(), "parts")
         if asked == "":
             return []
-        if asked is None:
-            rows = self._rows(_COMPARED, (part, limit))
-        else:
-            rows = self._rows(statement, (asked, part, limit))
-        return [word for (word,) in rows]
+        return self._words(*((_COMPARED, (part, limit)) if asked is None else (statement, (asked, part, limit))))
+
+    def _is_everywhere(self, part: str, limit: int) -> bool:
+        """Whether more words than the limit have this part, if the first words are like the others."""
+        ((count,),) = self._rows(_COUNT_FIRST, (_FIRST, part))
+        return bool(count * self._last() > 2 * limit * _FIRST)
+
+    def _words(self, statement: str, values: Sequence[Any]) -> Sequence[str]:
+        return [word for (word,) in self._rows(statement, values)]
 
     def _last(self) -> int:
         return int(self._rows("SELECT coalesce(max(id), 0) FROM word", ())[0][0])

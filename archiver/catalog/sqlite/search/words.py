@@ -27,6 +27,7 @@ _IDEOGRAPHS = "\u3005-\u3007\u3040-\u318f\u31a0-\u31ff\u3400-\u9fff\uf900-\ufaff
 _PUNCTUATION = r"!-/:-@\[-`{-~\u00a1-\u00bf\u2000-\u206f\u3000-\u3004\u3008-\u303f"
 _BLANK = rf"\s\0-\x20\x7f{_MARK}"
 _RUN = f"[^{_BLANK}{_PUNCTUATION}{_IDEOGRAPHS}]+|[{_IDEOGRAPHS}]+|[{_PUNCTUATION}]+"
+_IDEOGRAPH, _MARKS = f"[{_IDEOGRAPHS}]", f"[{_PUNCTUATION}]"
 _HAS_DIGIT = re.compile(r"\d").search
 #: Scripts without blanks between words: Thai, Lao, Tibetan, Burmese, Khmer.
 _IS_UNSPACED = re.compile("[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff]").search
@@ -34,12 +35,7 @@ _IS_UNSPACED = re.compile("[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff]").search
 
 def runs_of(text: str) -> Sequence[str]:
     """The runs of a text (`folded`), in their order."""
-    return _run().findall(text)
-
-
-@cache  # takes milliseconds, and few runs have an index
-def _run() -> re.Pattern[str]:
-    return re.compile(_RUN)
+    return _pattern(_RUN).findall(text)
 
 
 def words_of(text: str) -> str:
@@ -82,12 +78,12 @@ def is_word(run: str) -> bool:
 
 def are_ideographs(run: str) -> bool:
     """Whether it is cut into pairs."""
-    return _ideograph().match(run) is not None
+    return _pattern(_IDEOGRAPH).match(run) is not None
 
 
-@cache  # as `_run`
-def _ideograph() -> re.Pattern[str]:
-    return re.compile(f"[{_IDEOGRAPHS}]")
+def is_punctuation(run: str) -> bool:
+    """Whether a run is of punctuation, which nearly all messages have."""
+    return _pattern(_MARKS).match(run) is not None
 
 
 def cut(run: str, *, is_end: bool) -> Iterator[str]:
@@ -102,6 +98,11 @@ def cut(run: str, *, is_end: bool) -> Iterator[str]:
 def is_beginning(run: str) -> bool:
     """Whether `cut` gives the beginning of a pair or gram."""
     return len(run) < (_PAIR if are_ideographs(run) else _GRAM)
+
+
+@cache  # takes milliseconds, and few searches need it
+def _pattern(text: str) -> re.Pattern[str]:
+    return re.compile(text)
 
 
 def _words(run: str) -> str:
