@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from archiver.config.tables.server import ServerSettings
-from archiver.control.run import utc_today
 from archiver.errors import worst
 from archiver.mail.counts import counted
 from archiver.report.units import size
@@ -22,9 +20,6 @@ from pipelines.stop import STOP
 
 if TYPE_CHECKING:
     from archiver.config.fleet.files import Chosen
-    from archiver.config.settings import Settings
-    from archiver.destination.folder_map.not_ours import NotOurs
-    from archiver.imap.capabilities import ServerFacts
     from archiver.replay.identify import IdentityAnswer
     from archiver.report.units import Row
     from pipelines.cli.terminal import Terminal
@@ -176,6 +171,7 @@ def _counting(terminal: Terminal, accounts: int) -> Iterator[Callable[[int], Non
 
 
 def _show(preview: Preview, result: Row, terminal: Terminal, *, details: bool) -> None:
+    from pipelines.show.preview.words import facts_of, to_send_words, work_words
     from pipelines.show.tables import plain_table, plan_table
 
     out, settings, server = terminal.out, preview.settings, preview.server
@@ -186,7 +182,7 @@ def _show(preview: Preview, result: Row, terminal: Terminal, *, details: bool) -
     if details:
         facts = plain_table("", "", left=2)
         facts.show_header = False
-        for name, text in _facts(preview):
+        for name, text in facts_of(preview):
             facts.add_row(name, text)
         out.table(facts)
         out.print()
@@ -200,14 +196,14 @@ def _show(preview: Preview, result: Row, terminal: Terminal, *, details: bool) -
     if preview.beginning is not None and preview.beginning.problem is None:
         out.say(f"no archive at {preview.beginning.place} yet; the first run begins one")
     if preview.error is None:
-        out.say(_estimate(preview))
+        out.say(work_words(preview))
     for line in notice_lines(result["notices"]):
         out.say(line, "yellow")
     if preview.destination is not None:
         _show_destination(preview.destination, terminal, details=details)
         if preview.sharing is not None and preview.sharing.note is not None:
             out.say(preview.sharing.note)
-        if (to_send := _to_send(preview)) is not None:
+        if (to_send := to_send_words(preview)) is not None:
             out.say(to_send)
 
 
@@ -218,6 +214,7 @@ def _show_token(token: TokenPreview | None, terminal: Terminal) -> None:
 
 
 def _show_destination(preview: DestinationPreview, terminal: Terminal, *, details: bool) -> None:
+    from pipelines.show.preview.words import not_ours_words, server_facts
     from pipelines.show.tables import map_table, plain_table
 
     out, there = terminal.out, preview.to_json()
@@ -229,7 +226,7 @@ def _show_destination(preview: DestinationPreview, terminal: Terminal, *, detail
         facts = plain_table("", "", left=2)
         facts.show_header = False
         assert preview.settings.destination is not None
-        for name, text in _facts_of(preview.server, preview.settings.destination, preview.token):
+        for name, text in server_facts(preview.server, preview.settings.destination, preview.token):
             facts.add_row(name, text)
         free = "unknown" if preview.free_octets is None else size(preview.free_octets)
         limit = preview.append_limit
@@ -249,90 +246,4 @@ def _show_destination(preview: DestinationPreview, terminal: Terminal, *, detail
     for warning in preview.warnings:
         out.say(f"note: {warning}", "yellow")
     if preview.not_ours is not None:
-        out.say(_not_ours(preview.not_ours, preview.settings, compared=preview.compared))
-
-
-def _not_ours(found: NotOurs, settings: Settings, *, compared: bool) -> str:
-    """How much mail the destination holds that is not from this archive."""
-    text = "destination: nothing there that is not from this archive"
-    if found.messages:
-        there = counted(found.messages, "message there is", "messages there are")
-        text = f"destination: {there} not from this archive"
-    if found.messages and settings.destination is not None and settings.destination.prefix:
-        text += f', {found.below_prefix:,} of them below "{settings.destination.prefix}"'
-    if found.messages and not compared:
-        text += "; without an archive it is not known whether they are the account's own"
-    if found.untold:
-        text += f"; {counted(found.untold, 'folder does', 'folders do')} not report how many they hold"
-    return text
-
-
-def _to_send(preview: Preview) -> str | None:
-    """About how much a run will send to the destination, and whether it has room for that."""
-    from pipelines.show.preview.provider import days_words
-
-    there, work = preview.destination, preview.to_send
-    if there is None or work is None:
-        return None
-    messages, octets = work
-    if not messages:
-        return "nothing to send; only flag changes will be applied"
-    text = f"about {counted(messages, 'message')} to send" + (f", {size(octets)}" if octets else "")
-    if preview.settings.destination is not None:
-        text += days_words(preview.settings.destination, there.server, octets)
-    if there.free_octets is not None and octets > there.free_octets:
-        text += f"; but only {size(there.free_octets)} is free there"
-    if there.too_large and there.append_limit is not None:
-        large = counted(there.too_large, "message is", "messages are")
-        text += f"; {large} larger than {size(there.append_limit)}, and will be refused"
-    return text
-
-
-def _facts(preview: Preview) -> list[tuple[str, str]]:
-    server, place = preview.server, preview.place
-    assert server is not None
-    state = "exists" if place.exists else "will be created"
-    source = preview.settings.source
-    facts = _facts_of(server, source, preview.token) if isinstance(source, ServerSettings) else []
-    facts.append(("archive", f"{place.path} ({state}, {size(place.free_octets)} free)"))
-    return [*facts, *(preview.bucket.facts() if preview.bucket else ())]
-
-
-def _facts_of(server: ServerFacts, settings: ServerSettings, token: TokenPreview | None) -> list[tuple[str, str]]:
-    from pipelines.show.preview.provider import provider_facts
-
-    tls = "none: anyone on the network can read the password and the mail"
-    if server.tls is not None:
-        tls = f"{server.tls.version}, {server.tls.cipher}"
-        if server.tls.subject:
-            tls += f"; certificate for {server.tls.subject}, until {server.tls.expires}"
-        elif settings.fingerprint is not None:
-            tls += "; the pinned certificate"
-    login = server.login or "none: the server logs in by itself"
-    facts = [("greeting", server.greeting or "none"), ("TLS", tls), ("login", login)]
-    if token is not None:
-        facts.append(("token", token.line))
-    facts += provider_facts(settings, server)
-    facts.append(("offers", ", ".join(server.used) or "nothing beyond the plain protocol"))
-    if server.missed:
-        facts.append(("lacks", ", ".join(server.missed)))
-    return facts
-
-
-def _estimate(preview: Preview) -> str:
-    from pipelines.show.preview.provider import days_words
-
-    totals = preview.totals
-    has = f"{counted(totals['folders'], 'folder')}, {counted(totals['messages'], 'message')}"
-    has += f", {size(totals['size'])}" if totals["size"] else ""
-    if not totals["to_visit"]:
-        return f"{has}; nothing to do: no folder changed"
-    fetch = f"{has}; a run opens {totals['to_visit']:,}"
-    fetch += f" and fetches about {counted(totals['to_fetch'], 'message')}" if totals["to_fetch"] else ""
-    fetch += f", {size(totals['octets'])}" if totals["octets"] else ""
-    if (criteria := preview.settings.messages.criteria(utc_today())) is not None:
-        fetch += f", minus what search {criteria} leaves out"
-    fetch += days_words(preview.settings.source, preview.server, totals["octets"])
-    if totals["octets"] > preview.place.free_octets and not preview.medium.is_remote:
-        fetch += f"; but only {size(preview.place.free_octets)} is free at {preview.place.path}"
-    return fetch
+        out.say(not_ours_words(preview.not_ours, preview.settings, compared=preview.compared))

@@ -2,6 +2,7 @@
 
 look         looks at accounts: what each source shows, and what a run would fetch
 result       what a look found, as a value and as JSON
+words        the same in words, for one account
 destination  the destination's part: who is there, what would be sent and where to
 bucket       the bucket's part
 token        what is known about the token of a login
