@@ -255,7 +255,7 @@ class BudgetUsedUp(Throttled):
     may_put_back: bool = False
 
     def until(self, again_at: str, seconds: float) -> None:
-        """It begins again at this time (UTC, ISO 8601), in so many seconds."""
+        """It begins again at this time (UTC, ISO 8601), in `seconds`."""
         self.again_at, self.delay_seconds = again_at, seconds
         self.hint = f"a run after {again_at} goes on; what the archive has is not fetched again"
 

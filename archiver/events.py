@@ -31,8 +31,8 @@ class Received(Struct, frozen=True):
 
 
 class Linked(Struct, frozen=True):
-    """Planned messages need not be fetched, because the archive has them from other folders: so many less, and
-    about so many octets."""
+    """Planned messages need not be fetched, because the archive has them from other folders: how many, and of
+    about how many octets."""
 
     messages: int
     octets: int
@@ -67,7 +67,7 @@ class Exported(Struct, frozen=True):
 
 
 class Slowed(Struct, frozen=True):
-    """A server asked to slow down, and a connection waits for so many seconds."""
+    """A server asked to slow down, and a connection waits for that many seconds."""
 
     seconds: float
 

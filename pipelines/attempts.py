@@ -78,7 +78,7 @@ class Run(Struct, frozen=True):
 
 
 class Attempt(Struct):
-    """What is known about an account's run so far. `exit_code` is None until it ends; `again`: in so many seconds
+    """What is known about an account's run so far. `exit_code` is None until it ends; `again`: in how many seconds
     another of its `tries` may succeed; `since`: nothing is new since that run."""
 
     account: Account

@@ -49,7 +49,7 @@ class Stop:
         _watch_signals()
 
     def after(self, seconds: float) -> None:
-        """Let this process and its workers be stopped in so many seconds, as by a signal. `install` comes first."""
+        """Stop this process and its workers in that many seconds, as a signal would. `install` comes first."""
         signal.setitimer(signal.ITIMER_REAL, max(seconds, _SOON))
 
     @property

@@ -41,7 +41,7 @@ from archiver.mail.folder_names import decode_name
 from archiver.replay.connection import DestinationConnection
 from archiver.replay.context import ReplayContext, ReplayRulesOfAccount
 from archiver.replay.identify import IdentityAnswer
-from archiver.replay.restore.choice import Candidate, Chosen, Wishes, choose, distinct
+from archiver.replay.restore.choice import Candidate, RestoreChoice, Wishes, choose, distinct
 from archiver.replay.restore.pending import ChosenPending
 from archiver.replay.restore.run import FolderPart, look_again, parts_below, parts_in_place, restore_messages
 
@@ -117,7 +117,7 @@ class RestoreResult(Struct, frozen=True):
     the server's reasons, `errors` why folders could not be finished; `damage` is something that the archive has
     lost. With nothing of that, nothing was sent."""
 
-    chosen: Sequence[Chosen]
+    chosen: Sequence[RestoreChoice]
     back: Mapping[MessageKey, Restored] = field(default_factory=dict)
     refused: Mapping[MessageKey, Refused] = field(default_factory=dict)
     errors: Mapping[str, str] = field(default_factory=dict)
@@ -153,7 +153,7 @@ def look_at(archive: Archive, request: RestoreRequest) -> RestoreResult:
     numbers = [each.number for each in places]
     if request.mailbox.role == "destination" and request.into is None:
         numbers += [number for number in [archive.destination_number] if number is not None]
-    chosen: list[Chosen] = []
+    chosen: list[RestoreChoice] = []
     for start in range(0, len(candidates), _AT_ONCE):
         part = candidates[start : start + _AT_ONCE]
         before = restores.outcomes(numbers, [each.key for each in part])

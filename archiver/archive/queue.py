@@ -34,7 +34,7 @@ _ALONE_FAILURES = 15
 #: How long after a limit another connection is tried again.
 _CALM_SECONDS = 60.0
 
-#: Another connection is closed again if this process has been busy for so much of so many seconds.
+#: Another connection is closed again if this process has been busy for that much of that many seconds.
 _BUSY_SHARE, _TELLING_SECONDS = 0.9, 0.25
 
 

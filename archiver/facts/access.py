@@ -24,7 +24,7 @@ class Rights(Struct, frozen=True):
 
 class Annotations(Struct, frozen=True):
     """The annotations of a folder, or of the server, as (entry, value). `left_out`: there are longer ones that were
-    left out, and the longest has so many octets."""
+    left out, and this is how many octets the longest has."""
 
     entries: Entries
     left_out: int | None = None

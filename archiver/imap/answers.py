@@ -107,7 +107,7 @@ class Budget:
         self._kept: weakref.WeakKeyDictionary[Share, int] = weakref.WeakKeyDictionary()
 
     def allows(self, share: Share, octets: int) -> bool:
-        """Count so many octets for a share. False if all together are too much and this one has to give up: the
+        """Count these octets for a share. False if all together are too much and this one has to give up: the
         largest, or whichever grows when even a quarter more is used up before that one has ended."""
         with _counting:
             self._kept[share] = octets
@@ -130,7 +130,7 @@ class Share:
         self._counted = 0
 
     def grow(self, octets: int) -> bool:
-        """Keep so many octets more; False if the budget does not allow it."""
+        """Keep that many octets more; False if the budget does not allow it."""
         self.octets += octets
         if self.octets <= self._counted + _STEP:
             return True

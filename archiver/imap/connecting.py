@@ -73,7 +73,7 @@ class Speaks(Protocol[S]):
     name: ClassVar[str]
 
     def greet(self, server: ServerSettings, where: Where, tls: ssl.SSLContext | None, seconds: float) -> S:
-        """Connect, with `tls` encrypted from the first octet, and read the greeting within so many seconds.
+        """Connect, with `tls` encrypted from the first octet, and read the greeting within that many seconds.
 
         Raises:
             OSError: as the socket does.

@@ -94,7 +94,7 @@ class FolderReader:
         return _found(untagged)
 
     def _believed(self, uids: UidSet) -> UidSet:
-        """The UIDs, if there can be so many. A server may name four billion of them in one short line."""
+        """The UIDs, if there can be that many. A server may name four billion of them in one short line."""
         if len(uids) > min(2 * self._session.exists + _SPARE, _MOST_UIDS):
             raise ServerUnavailable(
                 f"the folder holds {self._session.exists} messages, but the server names {len(uids)} UIDs",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from archiver.catalog.port import ReportLedger
 
-_TOGETHER = 100  # so that a kill costs no more than to look at so many again
+_TOGETHER = 100  # so that a kill costs no more than another look at as many
 _OURS = ("report.html", "report.json")  # the page first: it is made of the other one
 _UNFINISHED = ".report-"  # what a write left that was killed
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -66,12 +66,12 @@ class _Breaks(Struct):
     _most: float = 12.0
 
     def add(self, seconds: float) -> None:
-        """The connection broke after so many seconds without a message."""
+        """The connection broke after that many seconds without a message."""
         self.in_a_row += 1
         self._debt += 1 + seconds // 60
 
     def pay(self, octets: int) -> None:
-        """A message of so many octets was delivered."""
+        """A message of that many octets was delivered."""
         self.in_a_row, self.delivered = 0, True
         if not self._debt:
             self._most = 40.0
@@ -201,7 +201,7 @@ class RetryingSource:
         return self._from_the_start(lambda: self._reopened().flags(since=since), len)
 
     def _from_the_start(self, begin: Callable[[], Iterator[T]], messages: Callable[[T], int]) -> Iterator[T]:
-        """A stream that starts again after a loss, which its port allows. Each item is about so many `messages`."""
+        """A stream that starts again after a loss, which its port allows. `messages` counts those of an item."""
         # NOTE: it counts as progress only to get further than before, else a line that always breaks at the same
         # octet would be tried for ever.
         furthest = 0

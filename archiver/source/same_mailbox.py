@@ -121,6 +121,6 @@ def renewed(listed: Sequence[Listed], known: Mapping[bytes, KnownFolder], epochs
 
 
 def renewed_words(count: int) -> str:
-    """The warning that all of so many folders have a new UIDVALIDITY."""
+    """The warning that all `count` folders have a new UIDVALIDITY."""
     which = f"all {count:,} folders have" if count > 1 else "the only folder has"
     return f"{which} a new UIDVALIDITY: the source was rebuilt, or its host name points to another server now"

@@ -50,7 +50,7 @@ def load_accounts(chosen: Chosen, terminal: Terminal) -> Accounts:
 
 
 def load_found(fleet: FleetFiles, terminal: Terminal, *, others: int = 0) -> Accounts:
-    """Load these files; so many `others` belong to the same command.
+    """Load these files; `others` more belong to the same command.
 
     Raises:
         ConfigError: there is no account file, or the only one is wrong.

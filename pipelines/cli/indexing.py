@@ -119,5 +119,5 @@ def read_after_run(accounts: Sequence[Settings], terminal: Terminal) -> None:
 
 
 def not_in_index(missing: int) -> str:
-    """That so many messages are not in the index, for people."""
+    """How many messages are not in the index, for people."""
     return counted(missing, "message is not in the index of texts", "messages are not in the index of texts")

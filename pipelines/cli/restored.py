@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from archiver.account.restore import RestoreMailbox, RestoreResult
-    from archiver.replay.restore.choice import Candidate, Chosen
+    from archiver.replay.restore.choice import Candidate, RestoreChoice
     from pipelines.cli.terminal import Terminal
     from pipelines.outcome import AccountOutcome
 
@@ -96,7 +96,7 @@ def to_record(done: RestoreDone) -> Row:
     }
 
 
-def _record(chosen: Chosen, done: RestoreDone) -> Row:
+def _record(chosen: RestoreChoice, done: RestoreDone) -> Row:
     """One message. `state`: "to restore", "restored", "restored before", "removed since", "still there", "refused"
     or "not sent"."""
     candidate, result = chosen.candidate, done.result

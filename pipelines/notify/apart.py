@@ -28,7 +28,7 @@ Delivery = tuple[Channel, Notice]
 def deliver_all(
     deliveries: Sequence[Delivery], *, seconds: float = SECONDS, is_stopped: Callable[[], bool] = lambda: False
 ) -> list[str | ArchiverError]:
-    """Deliver notices, several at a time, for so many seconds in all; for each what the other side answered, or why
+    """Deliver notices, several at a time, within `seconds` in all; for each what the other side answered, or why
     it did not arrive. Ends early if `is_stopped` becomes true. Never raises."""
     late = f"not delivered within {seconds:g} seconds"
     answers: list[str | ArchiverError] = [Undelivered(late) for _ in deliveries]

@@ -93,7 +93,7 @@ class Limiter:
             self._reserved -= self._cost(sizes)
 
     def pass_messages(self, count: int, control: RunControl) -> None:
-        """Wait until so many messages may pass; they count as passed then."""
+        """Wait until that many messages may pass; they count as passed then."""
         if self._messages is None:
             return
         while True:

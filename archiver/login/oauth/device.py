@@ -22,7 +22,7 @@ _LIFE, _LONGEST_LIFE = 900.0, 3600.0
 
 
 class Prompt(Struct, frozen=True):
-    """What a person has to do within so many seconds: open `address`, and enter `code` there if there is one. A
+    """What a person has to do within the given seconds: open `address`, and enter `code` there if there is one. A
     browser comes back to the port `back_to` of this machine."""
 
     address: str

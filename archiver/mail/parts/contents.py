@@ -34,7 +34,7 @@ _DOCUMENTS, _UNREADABLE = 20, 3  # of a message
 
 DocumentKind = Literal["pdf", "office"]
 Documents = Callable[[DocumentKind, bytes, int], tuple[str, bool] | None]
-"""Reads up to so many characters of a document's text, and says whether there is more; None: it cannot be read."""
+"""Reads up to that many characters of a document's text, and whether there is more; None: it cannot be read."""
 
 _PDF = re.compile(r"application/(x-)?pdf|.*\.pdf", re.IGNORECASE)
 _OFFICE = re.compile(

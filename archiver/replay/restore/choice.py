@@ -47,7 +47,7 @@ class Candidate(Struct, frozen=True):
         return Outgoing(self.key[0], sent, followed=place.flags, restored=True)
 
 
-class Chosen(Struct, frozen=True):
+class RestoreChoice(Struct, frozen=True):
     """A message that was asked for, and what is to be done about it. `there` are the folders that still have it,
     for people; `before` is what became of it when it was brought back."""
 
@@ -90,18 +90,20 @@ def choose(
     wishes: Wishes,
     there: Callable[[Candidate], Mapping[str, bool]],
     before: Mapping[MessageKey, Restored],
-) -> list[Chosen]:
+) -> list[RestoreChoice]:
     """Decide about each candidate, in their order. `there` gives the names of the folders that still have its
     octets, and whether that is the one to which it would go in place; `before` is what earlier restores did."""
     return [_chosen(each, wishes, there(each), before.get(each.key)) for each in candidates]
 
 
-def _chosen(candidate: Candidate, wishes: Wishes, there: Mapping[str, bool], before: Restored | None) -> Chosen:
+def _chosen(
+    candidate: Candidate, wishes: Wishes, there: Mapping[str, bool], before: Restored | None
+) -> RestoreChoice:
     if before is not None and not before.removed and not wishes.doubts:
-        return Chosen(candidate, "restored", before=before)
+        return RestoreChoice(candidate, "restored", before=before)
     in_its_folder = wishes.in_place and any(there.values())
     if there and (in_its_folder or not wishes.also_present):
-        return Chosen(candidate, "there", tuple(sorted(there)), before)
+        return RestoreChoice(candidate, "there", tuple(sorted(there)), before)
     if before is not None and not wishes.again:
-        return Chosen(candidate, "removed", before=before)
-    return Chosen(candidate, "wanted", before=before)
+        return RestoreChoice(candidate, "removed", before=before)
+    return RestoreChoice(candidate, "wanted", before=before)

@@ -228,8 +228,8 @@ def fitting(group: Sequence[Outgoing | PreparedMessage], pace: Pace, limits: Lim
 
 
 def fit_together(messages: int, octets: int, pace: Pace) -> bool:
-    """Whether groups of so many messages may be on their way together: no more than two full ones, so that none is
-    answered later than the second of these."""
+    """Whether groups of that many messages may be on their way together: no more than two full ones, so that none
+    is answered later than the second of these."""
     return messages <= 2 * min(GROUP_MESSAGES, pace.messages) and octets <= 2 * min(GROUP_OCTETS, pace.octets)
 
 

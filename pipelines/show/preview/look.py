@@ -63,7 +63,7 @@ def preview_accounts(
     seconds: float = PATIENCE,
     progress: Callable[[int], None] = lambda _: None,
 ) -> list[Preview]:
-    """Preview accounts and their destinations, `at_once` at a time, each for so many seconds at most; `progress`
+    """Preview accounts and their destinations, `at_once` at a time, each for that many seconds at most; `progress`
     gets the number of those that are done. Never raises for an account's failure.
 
     Raises:

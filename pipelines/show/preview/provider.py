@@ -52,7 +52,7 @@ def provider_to_json(settings: SourceSettings, server: ServerFacts) -> dict[str,
 
 
 def days_words(settings: SourceSettings, server: ServerFacts | None, octets: int) -> str:
-    """How many days so many octets take at the provider's daily limit, to end a line; "" if one is enough."""
+    """How many days that many octets take at the provider's daily limit, to end a line; "" if one is enough."""
     found = None if server is None else provider_of(settings, server)
     if found is None or not isinstance(settings, ServerSettings):
         return ""
