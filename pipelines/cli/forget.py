@@ -20,7 +20,7 @@ from pipelines.cli.accounts import finish_document, load_accounts
 from pipelines.cli.keeping import ForgetDone, reason_of, show_forgotten, summary, to_record, user
 from pipelines.cli.matching import Selection, choosing_options, in_folders, query_of
 from pipelines.cli.options import PATH, Integer, configs_and, output_options, terminal_of
-from pipelines.cli.references import Named, is_digest, is_reference, read_names
+from pipelines.cli.references import Named, is_digest, is_forgotten, is_reference, read_names
 from pipelines.events import Important
 from pipelines.outcome import AccountOutcome, Emit, run_each
 from pipelines.stop import STOP
@@ -232,9 +232,16 @@ def _forget(settings: Settings, order: _Order, emit: Emit) -> AccountOutcome[For
         before = forgetting.Finished({})
         if order.yes and order.there:  # what was cut off is said again, and no message matches any more
             before = forgetting.finish_again(archive, recorder, STOP.control(emit), copies=False)
+        named, was_before = _left_to_forget(archive, order)
+        order = replace(order, selection=replace(order.selection, named=named))
         doomed = _doomed(archive, order)
         done = ForgetDone(
-            doomed, _subjects(archive, doomed), archive.destination_number, order.there, left=_left(archive)
+            doomed,
+            _subjects(archive, doomed),
+            archive.destination_number,
+            order.there,
+            left=_left(archive),
+            before=was_before,
         )
         if order.yes and doomed.messages:
             text = f"forgetting {counted(len(doomed.messages), 'message')} for good"
@@ -259,8 +266,6 @@ def _doomed(archive: Archive, order: _Order) -> Doom:
 
     selection = order.selection
     if selection.query is None:
-        if order.known is not None:
-            selection = replace(selection, named=_those_here(archive, selection.named, order.known))
         return doom(archive, digests_of(selection.find(archive)))
     if order.known is not None and in_folders(archive, selection.query, selection.folders) is None:
         return doom(archive, ())
@@ -293,17 +298,28 @@ def _meant(found: Sequence[Sequence[Found]], *, vanished: bool) -> Callable[[Hel
     return meant
 
 
-def _those_here(archive: Archive, named: Sequence[Named], known: set[str]) -> list[Named]:
-    """Those of these messages that the archive has, of several; they are added to `known`."""
+def _left_to_forget(archive: Archive, order: _Order) -> tuple[list[Named], int]:
+    """Those of the messages that are named which are not forgotten yet, and how many are: the command may be given
+    again. Of several accounts, those that this one has; what any of them has is added to `order.known`."""
+    left: list[Named] = []
+    before = 0
+    for each in order.selection.named:
+        reference = each.digest or each.reference
+        if is_forgotten(archive, reference):
+            before += 1
+        elif order.known is None or each.digest is not None or _is_here(archive, reference):
+            left.append(each)
+        else:
+            continue
+        if order.known is not None:
+            order.known.add(each.reference)
+    return left, before
+
+
+def _is_here(archive: Archive, digest: str) -> bool:
     from archiver.facts.query import Query
 
-    found = [
-        each
-        for each in named
-        if archive.catalog.index.find(Query(digest=(each.digest or each.reference).lower(), vanished=True, limit=1))
-    ]
-    known.update(each.reference for each in found)
-    return found
+    return bool(archive.catalog.index.find(Query(digest=digest.lower(), vanished=True, limit=1)))
 
 
 def _subjects(archive: Archive, doomed: Doom) -> dict[Digest, str]:

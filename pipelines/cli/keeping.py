@@ -33,7 +33,7 @@ class ForgetDone(Struct, frozen=True):
     """What `doomed` became: forgotten under `number`, None if it was only listed. `kept` is what could not be
     removed, `finished` what an earlier command had left, by number, of which `removed` copies were removed.
     `there`: also at the destination of that number. `left` copies of what was forgotten before are still at
-    destinations."""
+    destinations. Of the messages that were named, so many had been forgotten `before`."""
 
     doomed: Doom
     subjects: Mapping[Digest, str]
@@ -44,6 +44,7 @@ class ForgetDone(Struct, frozen=True):
     finished: Mapping[int, Sequence[tuple[str, str]]] | None = None
     removed: int = 0
     left: int = 0
+    before: int = 0
 
     @property
     def copies(self) -> int:
@@ -103,6 +104,8 @@ def summary(done: ForgetDone) -> str:
         what = f"{counted(len(done.doomed.messages), 'message')} ({size(done.octets)})"
         words = [f"would forget {what}" if done.number is None else f"forgot {what}, number {done.number}"]
         words += _copies(done)
+    if done.before:
+        words.append(f"{counted(done.before, 'message was', 'messages were')} forgotten before")
     if done.doomed.elsewhere:
         stay = "message stays" if len(done.doomed.elsewhere) == 1 else "messages stay"
         words.append(f"{len(done.doomed.elsewhere):,} {stay}, since another place does not match (--everywhere)")
@@ -130,6 +133,7 @@ def to_record(done: ForgetDone) -> dict[str, Any]:
             _message(done, digest, each.places) | {"hold": hold_to_record(each.hold)}
             for digest, each in doomed.held.items()
         ],
+        "forgotten_before": done.before,
         "copies": done.copies,
         "copies_left": done.left,
         "copies_unsure": doomed.unsure,

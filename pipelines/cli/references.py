@@ -153,6 +153,12 @@ def _why_quarantined(archive: Archive, reference: str) -> str | None:
     return None
 
 
+def is_forgotten(archive: Archive, reference: str) -> bool:
+    """Whether what it names was forgotten, and the archive has nothing else that it names."""
+    is_one = is_reference(reference) and not _candidates(archive, reference)
+    return is_one and _why_forgotten(archive, reference) is not None
+
+
 def _why_forgotten(archive: Archive, reference: str) -> str | None:
     """That what a reference names was forgotten; None: it was not."""
     keeping = archive.catalog.keeping

@@ -184,9 +184,9 @@ def test_copies_that_a_killed_forget_left_are_removed_when_it_is_said_again(pers
         return sum(message[0] == DIGEST for folder in there.values() for message in folder)
 
     assert copies() == 2
-    chosen = ("--text", "zaphod", *said[1:])
-    assert person("forget", *chosen)["finished"] == [1]
+    assert person("forget", *said)["finished"] == [1]
     assert copies() == 0
+    chosen = ("--text", "zaphod", *said[1:])
     assert person("forget", *chosen)["finished"] is None
     person.is_without()
 
@@ -210,6 +210,9 @@ def test_it_stays_away_in_a_new_epoch_in_another_folder_and_when_it_comes_anew(p
     person.is_without()
     for reference in (DIGEST[:16], "Work/4"):
         assert "was forgotten on 20" in person("restore", reference, expect=2)["message"]
+        again = person("forget", reference, *REASON)
+        assert (again["forgotten_before"], again["number"]) == (1, 0)
+        assert again["message"].startswith("no message to forget; ")
 
 
 def test_what_was_only_moved_is_not_forgotten_with_what_is_gone(person: Person) -> None:
