@@ -77,6 +77,8 @@ def settings_of(file: Path, over: Tree, defaults: Defaults) -> Settings:
             found.append(((shared,), "is about all accounts of the fleet; write it into defaults.toml"))
     checked, mistakes = read_table(AccountFile, tree, readers(file.parent))
     found += [(each.keys, _wording(each, tree)) for each in mistakes]
+    if checked is not None:
+        found += _needs_two(checked)
     problems = [*_name_problems(file), *(_line(keys, text, over, defaults) for keys, text in found)]
     if checked is None or problems:
         raise ConfigError(str(file), problems)
@@ -167,6 +169,17 @@ def _contradictions(tree: Tree) -> Iterator[tuple[Keys, str]]:
         problem = "is the source itself: an account is not replayed to itself; name another host or user"
         yield ("destination", "host"), problem
     yield from contradicts_pop3(tree)
+
+
+def _needs_two(file: AccountFile) -> Iterator[tuple[Keys, str]]:
+    """An account that moves mail within a host is logged in to both sides at the same time."""
+    source, destination = file.source, file.destination
+    if isinstance(source, FilesSettings) or destination is None or source.host.lower() != destination.host.lower():
+        return
+    for host, limits in file.servers.items():
+        if host.lower() == source.host.lower() and limits.connections == 1:
+            problem = "is too few: source and destination are both at this host, and need one each; write 2 or more"
+            yield ("servers", host, "connections"), problem
 
 
 def _is_files(source: object) -> bool:

@@ -24,7 +24,7 @@ _COLOURS: dict[Condition, str] = {
     "running": "36",
     "done": "32",
 }
-_COLUMNS = ("account", "state", "done", "messages", "size", "to go", "last success", "")
+_COLUMNS = ("account", "state", "done", "messages", "size", "to go", "last success", "outcome")
 _NOW = 60.0
 _LEFT = frozenset({0, 1, 6, 7})
 

@@ -21,8 +21,10 @@ from archiver.control.run import utc_now
 from archiver.errors import ArchiverError, Interrupted, LedgerUnavailable, Locked, stopped_code
 from archiver.events import Noted
 from archiver.fleet.model import Account as KnownAccount
+from archiver.fleet.model import Run as Known
 from archiver.fleet.port import FleetLedger
 from archiver.login.reach import learning
+from archiver.mail.counts import counted
 from pipelines.attempts import Attempt, Options, Remembered, Run, new_run_id
 from pipelines.engine.light import Looking
 from pipelines.engine.names import RunNames
@@ -42,7 +44,7 @@ from pipelines.events import (
 from pipelines.fleet.ledgers import Ledgers, owner_of_claims
 from pipelines.hosts.claims import Claims
 from pipelines.hosts.glance import Glance
-from pipelines.hosts.turn import LONGEST_WAIT, Turn, in_order, mark_of, seen, words_about
+from pipelines.hosts.turn import LONGEST_WAIT, Turn, host_of, in_order, mark_of, seen, words_about
 from pipelines.outcome import AccountOutcome
 from pipelines.stop import STOP
 
@@ -162,6 +164,7 @@ class _Command:
             refused = [turn for name, turn in self._turns.items() if name not in together]
             for turn in refused:
                 self._end(turn)
+            self._leave_done([each for each in order if each.is_waiting], known)
             names = [each.name for each in order]
             with (
                 Claims(self._ledger, names) as claims,
@@ -227,6 +230,29 @@ class _Command:
         for turn in over:
             if turn.attempt.exit_code != 0:
                 self._came_back(turn, claims)
+
+    def _leave_done(self, turns: Sequence[Turn], known: Mapping[str, KnownAccount]) -> None:
+        """What was done under the name that the run was given is not done again. However many accounts that are, it
+        is one line."""
+        hosts: set[str] = set()
+        for turn in turns:
+            account = known.get(turn.name)
+            if account is None or account.last is None or not self._was_done_before(account):
+                continue
+            if seen(turn, account, self._sharing.verb, owner_of_claims(), self._ledger.now()) == "done":
+                self._end_elsewhere(turn, account.last)
+                hosts.add(host_of(account.last))
+        if hosts:
+            done = counted(sum(not each.is_waiting for each in turns), "account was", "accounts were")
+            text = f"run {self._options.run_id}: {done} done before, by {' and '.join(sorted(hosts))}"
+            self._listener("", Noted(text))
+
+    def _end_elsewhere(self, turn: Turn, last: Known) -> str:
+        """How another command ended with an account is how this one ends; returns the words about that."""
+        code, words = last.exit_code or 0, words_about(last)
+        run = Run(last.run, None, turn.attempt.tries)
+        turn.outcome = AccountOutcome(turn.attempt.settings.account, code, words if code else None, run)
+        return words
 
     def _go_on(self, order: Sequence[Turn], claims: Claims, slots: Slots, channel: Channel) -> None:
         while True:
@@ -297,10 +323,7 @@ class _Command:
                 case "done":
                     assert account is not None
                     assert account.last is not None
-                    last, words = account.last, words_about(account.last)
-                    run = Run(last.run, None, turn.attempt.tries)
-                    code = last.exit_code or 0
-                    turn.outcome = AccountOutcome(turn.attempt.settings.account, code, words if code else None, run)
+                    words = self._end_elsewhere(turn, account.last)
                     self._listener(turn.attempt.settings.account, Noted(words))
                 case "later":
                     assert account is not None

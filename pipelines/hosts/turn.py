@@ -78,9 +78,14 @@ def in_order(turns: Iterable[Turn], known: dict[str, Account]) -> list[Turn]:
     return sorted(turns, key=urgency)
 
 
+def host_of(last: Known) -> str:
+    """Which host did a run, for people."""
+    return (last.owner or "another host").partition(":")[0]
+
+
 def words_about(last: Known) -> str:
     """How a run of another host ended, for people."""
-    host = (last.owner or "another host").partition(":")[0]
+    host = host_of(last)
     if not last.exit_code:
         return f"done by {host}: {last.status or 'complete'}"
     told = "; ".join(filter(None, (last.cause, last.next_step))) or "its report is on that host"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import threading
@@ -175,3 +176,23 @@ def test_who_lost_an_account_while_looking_at_it_leaves_it_to_the_other(
     assert "done by other: incomplete, exit code 3: a message is broken; look" in ended.output
     assert ledger.accounts.known()["a01"].last.run == "theirs"  # type: ignore[union-attr]
     assert {each["exit_code"] for name, each in mine.items() if name != "a01"} == {0}
+
+
+def test_what_was_done_under_a_name_is_one_line_and_is_not_done_again(
+    fleet: Fleet, ledger: PostgresqlLedger, tmp_path: Path
+) -> None:
+    fleet["a02"][1].login_reply = b"NO wrong"
+    night(tmp_path, "--run", "night", expect=5)
+    fleet["a02"][1].login_reply = None
+    (tmp_path / "a02.password").touch()  # somebody looked into it
+    connections = {name: server.connections for name, (_, server) in fleet.items()}
+
+    again = command("run", tmp_path, "--run", "night", "--json")
+
+    host = socket.gethostname()
+    lines = [line for line in again.output.splitlines() if "done b" in line]
+    assert len(lines) == 1, again.output
+    assert lines[0].endswith(f"run night: 11 accounts were done before, by {host}")
+    assert {each["exit_code"] for each in again.report["accounts"]} == {0}
+    asked = {name for name, (_, server) in fleet.items() if server.connections > connections[name]}
+    assert asked == {"a02"}

@@ -726,3 +726,33 @@ class TestPop3:
         there = '[destination]\nhost = "imap.example.org"\nuser = "alice@example.org"\npassword = { env = "B" }\n'
         found = problems(tmp_path, f"{self.POP3}{there}{ARCHIVE}")
         assert [each.partition(":")[0] for each in found] == ["destination.host"]
+
+
+class TestOneHostForBothSides:
+    DESTINATION = """
+[destination]
+host = "{host}"
+user = "alice.new"
+password = {{ env = "ALICE_PASSWORD" }}
+"""
+
+    @pytest.mark.parametrize(
+        ("host", "connections", "expected"),
+        [
+            ("IMAP.example.org", 1, True),
+            ("imap.example.org", 2, False),
+            ("imap.example.net", 1, False),
+        ],
+    )
+    def test_needs_two_connections(self, tmp_path: Path, host: str, connections: int, expected: bool) -> None:
+        shared = f'[servers."imap.example.org"]\nconnections = {connections}\n'
+        (tmp_path / "defaults.toml").write_text(shared)
+        text = MINIMAL + self.DESTINATION.format(host=host)
+        if not expected:
+            assert load(tmp_path, text).servers["imap.example.org"].connections == connections
+            return
+        (problem,) = problems(tmp_path, text)
+        assert problem == (
+            'servers."imap.example.org".connections (from defaults.toml): is too few: source and destination are '
+            "both at this host, and need one each; write 2 or more"
+        )
