@@ -21,6 +21,13 @@ _FETCH = re.compile(rb"\A\* (\d+) +FETCH\b", re.IGNORECASE)
 _DATA = re.compile(rb"\A\* (X?LIST|LSUB|STATUS|E?SEARCH|VANISHED)\b", re.IGNORECASE)
 
 _STEP = 1 << 20  # so much of each answer is not counted: a small one costs no look at the others
+# What is kept until a command is finished: for lists, for other commands, and in addition for each message of the
+# open folder. All connections together share a budget.
+_LONG_ANSWER = 128 << 20
+_SHORT_ANSWER = 16 << 20
+_OF_A_MESSAGE = 400
+_LONG_ANSWERS = (b"LIST", b"LSUB", b"FETCH", b"(QRESYNC")  # words in a command; a folder's name may have one, too
+_RESPONSE_OCTETS = 250  # octets that keeping a response costs in addition to its own
 
 #: The words in a command that ask for rows of a kind.
 _ASKED_BY: Mapping[bytes, tuple[bytes, ...]] = {
@@ -100,7 +107,7 @@ _counting = lock_free_after_fork()
 
 
 class Budget:
-    """So many octets for all answers together. Any thread may use it."""
+    """How many octets all answers together may take, `most`. Any thread may use it."""
 
     def __init__(self, most: int) -> None:
         self.most = most
@@ -136,3 +143,33 @@ class Share:
             return True
         self._counted = self.octets
         return self._budget.allows(self, self.octets)
+
+
+class Answer:
+    """What is kept of the answer to some commands, within limits. The open folder has `messages` when they are
+    sent; it may shrink meanwhile. `share` is what the answer takes of the budget."""
+
+    def __init__(self, commands: Sequence[bytes], messages: int) -> None:
+        self._commands, self._messages = commands, messages
+        is_long = any(word in each.upper() for each in commands for word in _LONG_ANSWERS)
+        self._most = _LONG_ANSWER if is_long else _SHORT_ANSWER
+        self.share = Share()
+
+    def too_much(self, response: Response, exists: int) -> str | None:
+        """Count one more response, when the folder has `exists` messages. Returns what is too much, for people;
+        None if nothing is."""
+        octets = len(response.text) + sum(map(len, response.literals)) + _RESPONSE_OCTETS
+        is_within_budget = self.share.grow(octets)
+        most = self._most + _OF_A_MESSAGE * min(max(self._messages, exists), MOST_BELIEVED)
+        if self.share.octets <= most and is_within_budget:
+            return None
+        # NOTE: only the name of a command, because that of a login has a password.
+        names = dict.fromkeys(b" ".join(each.split()[: 1 + each.startswith(b"UID ")]) for each in self._commands)
+        what = f"it has {self.share.octets >> 20} MB already ({b', '.join(names).decode('ascii', 'replace')})"
+        if not is_within_budget:
+            what += f", and all connections together may have {BUDGET.most >> 20} MB"
+        return what
+
+    def belongs_to_replies(self) -> None:
+        """What was kept is theirs, and so is its share, for as long as they live. What follows is counted apart."""
+        self.share = Share()

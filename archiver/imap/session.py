@@ -16,9 +16,9 @@ from types import ModuleType
 from typing import Protocol
 
 from archiver.errors import BackendError, ConnectionLost, MessageRefused, Where
-from archiver.imap.answers import BUDGET, MOST_BELIEVED, News, Share
+from archiver.imap.answers import MOST_BELIEVED, Answer, News
 from archiver.imap.line import OCTETS_A_MINUTE, Line, TooSlow
-from archiver.imap.replies import Reply, error_of, is_of_session, not_imap, printable
+from archiver.imap.replies import Reply, error_of, is_of_session, not_imap
 from archiver.imap.tokens import (
     BODY_MARK,
     Response,
@@ -46,13 +46,6 @@ imaplib._MAXLINE = 16 << 20  # type: ignore[attr-defined]
 
 _LITERAL_LIMIT = 4 << 20  # for the literals of one response that are not messages: names and odd strings
 _TEXT_LIMIT = 64 << 10  # for a response without its literals, unless it is a list of numbers
-# What is kept until a command is finished: for lists, for other commands, and in addition for each message of the
-# open folder. All connections together share a budget.
-_LONG_ANSWER = 128 << 20
-_SHORT_ANSWER = 16 << 20
-_OF_A_MESSAGE = 400
-_LONG_ANSWERS = (b"LIST", b"LSUB", b"FETCH", b"(QRESYNC")  # words in a command; a folder's name may have one, too
-_RESPONSE_OCTETS = 250  # octets that keeping a response costs in addition to its own
 _MOST_MESSAGES = 2**32 - 1  # RFC 3501 section 9, nz-number
 _PATIENCE = 10_000
 _GOODBYE_SECONDS = 5.0
@@ -154,9 +147,7 @@ class Session(IMAPClient):  # type: ignore[misc]
 
     def expect(self, commands: Sequence[bytes]) -> None:
         """Begin to count what is kept of the answer to these commands; the open folder may shrink meanwhile."""
-        self._asked, self._held, self._kept = commands, self.exists, Share()
-        is_long = any(word in each.upper() for each in commands for word in _LONG_ANSWERS)
-        self._longest = _LONG_ANSWER if is_long else _SHORT_ANSWER
+        self._answer = Answer(commands, self.exists)
 
     def send_octets(self, octets: bytes | bytearray) -> None:
         """Send octets as they are."""
@@ -383,21 +374,13 @@ class Session(IMAPClient):  # type: ignore[misc]
                 raise ConnectionLost("the server asks for more again and again", where=self.where)
             elif answer is not None:
                 self.send_octets(answer(rest) + b"\r\n")
-        self._kept = Share()  # the budget is used until the replies are
+        self._answer.belongs_to_replies()
         return [replies[tag] for tag in tags]
 
     def _keep(self, response: Response, untagged: list[Response]) -> None:
         """Keep a response until its command is finished, within limits of octets and of time."""
         untagged.append(response)
-        octets = len(response.text) + sum(map(len, response.literals)) + _RESPONSE_OCTETS
-        is_within_budget = self._kept.grow(octets)
-        most = self._longest + _OF_A_MESSAGE * min(max(self._held, self.exists), MOST_BELIEVED)
-        if self._kept.octets > most or not is_within_budget:
-            # NOTE: only the name of a command, because that of a login has a password.
-            names = dict.fromkeys(b" ".join(each.split()[: 1 + each.startswith(b"UID ")]) for each in self._asked)
-            what = f"it has {self._kept.octets >> 20} MB already ({printable(b', '.join(names))})"
-            if not is_within_budget:
-                what += f", and all connections together may have {BUDGET.most >> 20} MB"
+        if (what := self._answer.too_much(response, self.exists)) is not None:
             raise ConnectionLost(f"the server's answer does not end: {what}", where=self.where)
         if self._imap.waited > _LONGEST * self._timeout.read:
             what = f"it has taken {self._imap.waited:.0f} seconds already"
@@ -405,7 +388,7 @@ class Session(IMAPClient):  # type: ignore[misc]
             raise ConnectionLost(f"the server's answer does not end: {what}", where=self.where, hint=hint)
 
     def _reply(self, rest: bytes, untagged: list[Response]) -> Reply:
-        return Reply(*status_of(rest), untagged, self._kept)
+        return Reply(*status_of(rest), untagged, self._answer.share)
 
     def flight(self, *commands: bytes) -> list[Reply]:
         """Run commands in one flight, which is one round trip for all of them."""
@@ -429,7 +412,7 @@ class Session(IMAPClient):  # type: ignore[misc]
     def hang_up(self) -> None:
         """Close without LOGOUT: the connection is out of step, or has to end at once. Never raises, may be called
         twice."""
-        self._kept = Share()
+        self._answer.belongs_to_replies()
         try:
             self.shutdown()
         except (OSError, imaplib.IMAP4.error):

@@ -201,8 +201,8 @@ def test_a_long_list_of_numbers_is_none_of_that(scripted: Start, inbox: Connect)
 def test_what_is_kept_until_a_command_ends_is_bounded(
     scripted: Start, connect: Connect, monkeypatch: pytest.MonkeyPatch, command: bytes
 ) -> None:
-    monkeypatch.setattr(session, "_SHORT_ANSWER", 100_000)
-    monkeypatch.setattr(session, "_OF_A_MESSAGE", 0)
+    monkeypatch.setattr(answers, "_SHORT_ANSWER", 100_000)
+    monkeypatch.setattr(answers, "_OF_A_MESSAGE", 0)
     server = scripted(mailbox())
     server.inject(command, *[b"* OK still here"] * 1000, times=1)
     source = connect(server)
@@ -222,7 +222,7 @@ def test_an_answer_is_as_large_as_that_of_its_command_can_be(
     scripted: Start, connect: Connect, monkeypatch: pytest.MonkeyPatch, command: bytes, is_read: bool
 ) -> None:
     """What a refusal shows of a command has no password."""
-    monkeypatch.setattr(session, "_SHORT_ANSWER", 1 << 20)
+    monkeypatch.setattr(answers, "_SHORT_ANSWER", 1 << 20)
     server = scripted(mailbox())
     server.inject(command, *[b'* LIST () "/" "Folder %d"' % number for number in range(5_000)], times=1)
 
