@@ -12,7 +12,6 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import partial
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from archiver.control.run import RunControl
 from archiver.destination.port import MailDestination
@@ -50,20 +49,12 @@ class CopiesOf(Struct, frozen=True):
 
 class Erased(Struct, frozen=True):
     """What became of the copies of a folder: the recorded UIDs of those that are `gone`, how many of them we
-    `removed`, what stays and why, and what people should know besides; both for them."""
+    `removed`, and what people have to look at, each with the reason. What is not where it was is named once, and
+    counts as gone."""
 
     gone: Sequence[int] = ()
     removed: int = 0
     kept: Sequence[tuple[str, str]] = ()
-    noted: Sequence[str] = ()
-
-    def __add__(self, other: Erased) -> Erased:
-        return Erased(
-            [*self.gone, *other.gone],
-            self.removed + other.removed,
-            [*self.kept, *other.kept],
-            [*self.noted, *other.noted],
-        )
 
 
 def erase_copies(
@@ -101,25 +92,20 @@ def _erase(
     opened = _opened(folder.raw, destination)
     if opened is not None and opened.uidvalidity and opened.uidvalidity == folder.uidvalidity:
         return expunged(_Look(folder, forgotten, control, destination).under_their_uids())
-    result, left = Erased(), folder
     for raw in _renamed(folder, destination):
-        if left.copies and _opened(raw, destination) is not None:
-            found = _Look(left, forgotten, control, destination).under_their_uids()
-            result += expunged(_Found(found.ours, [], {}))  # it may be another folder that was made in one second
-            left = replace(left, copies=[each for each in left.copies if each[1] not in found.ours])
-    if not left.copies:
-        return result
-    uids = [each[1] for each in left.copies]
+        if _opened(raw, destination) is not None:
+            found = _Look(folder, forgotten, control, destination).under_their_uids()
+            if found.ours:  # another folder may have been made in the same second
+                return expunged(found)
+    uids = [each[1] for each in folder.copies]
     if opened is None:
-        noted = f"{folder.name} is not there any more, and no folder with its UIDVALIDITY has these copies: "
-        noted += f"{counted(len(uids), *_COPIES)} went with it, unless its mail was put elsewhere by other means"
-        return result + Erased(uids, noted=[noted])
+        why = "the folder is not there any more: if it has another name now, look for them there"
+        return Erased(uids, kept=[(_words(folder, uids), why)])
     if not anywhere:
         why = f"{_AGAIN}, and other accounts fill it, too: look for them there"
-        return result + Erased(kept=[(_words(folder, uids), why)])
+        return Erased(kept=[(_words(folder, uids), why)])
     destination.open(folder.raw)
-    again, noted_there = _Look(left, forgotten, control, destination).by_octets()
-    return result + expunged(again) + Erased(noted=noted_there)
+    return expunged(_Look(folder, forgotten, control, destination).by_octets())
 
 
 def _expunged(folder: CopiesOf, found: _Found, destination: MailDestination) -> Erased:
@@ -196,8 +182,8 @@ class _Look(Struct, frozen=True):
                 found.kept["has other octets than the message that was forgotten: look at it there"].append(uid)
         return found
 
-    def by_octets(self) -> tuple[_Found, list[str]]:
-        """The copies in a folder that was made again, by their octets; and what people should know."""
+    def by_octets(self) -> _Found:
+        """The copies in a folder that was made again, by their octets."""
         found, wanted = _Found({}, [], defaultdict(list)), defaultdict[tuple[str, str], list[int]](list)
         for _, uid, form, digest, _ in self.folder.copies:
             if form in ("octets", "canonical"):
@@ -209,7 +195,7 @@ class _Look(Struct, frozen=True):
         if len(rows) > _MOST_READ or sum(each.size or 0 for each in rows) > _MOST_OCTETS:
             why = f"{_AGAIN}, and {len(rows):,} messages there have such sizes, too many to be read: look there"
             found.kept[why] += [uid for uids in wanted.values() for uid in uids]
-            return found, []
+            return found
         there: dict[tuple[str, str], set[int]] = {each: set() for each in wanted}
         for uid, outcome in self._read([each.uid for each in rows]):
             if isinstance(outcome, MessageFingerprint):
@@ -219,19 +205,17 @@ class _Look(Struct, frozen=True):
             elif outcome is not None:
                 why = f"{_AGAIN}, and the server does not return a message that may be one: {printable(outcome)}"
                 found.kept[why] += [uid for uids in wanted.values() for uid in uids]
-                return found, []
-        lost = 0
+                return found
         for each, uids in wanted.items():
             if len(there[each]) > len(uids):
                 why = f"{_AGAIN}, and has more messages with these octets than were sent there: look for them there"
                 found.kept[why] += uids
                 continue
             found.ours |= dict(zip(sorted(uids), sorted(there[each]), strict=False))
-            missing = sorted(uids)[len(there[each]) :]
-            found.gone += missing
-            lost += len(missing)
-        noted = f"{self.folder.name}: {_AGAIN}, and {counted(lost, 'copy is', 'copies are')} not in it"
-        return found, [noted] if lost else []
+            if missing := sorted(uids)[len(there[each]) :]:
+                found.gone += missing
+                found.kept[f"{_AGAIN}, and does not have them: they count as gone"] += missing
+        return found
 
     def _is_it(self, copy: ForgottenCopy, seen: MessageFingerprint) -> bool:
         _, _, form, digest, _ = copy

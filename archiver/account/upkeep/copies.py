@@ -14,7 +14,6 @@ from archiver.account.servers import destination_of
 from archiver.catalog.keeping import LeftCopy
 from archiver.control.run import RunControl
 from archiver.errors import ArchiverError
-from archiver.events import Noted
 from archiver.facts.keeping import CopiesErasedFact, ForgottenCopy
 from archiver.facts.replica import ReplicaFolder
 from archiver.journal.recorder import Recorder
@@ -88,8 +87,6 @@ class CopyEraser(Struct):
                             self.recorder.write([CopiesErasedFact(target, gone, self.control.now())])
                         self.removed += done.removed
                         kept += done.kept
-                        for text in done.noted:
-                            self.control.progress(Noted(f"{server.settings.host}: {text}"))
         except ArchiverError as error:
             kept.append(("the copies", printable(error.message)))
         return [(f"{server.settings.host}: {where}", why) for where, why in kept]
