@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-import pwd
 import socket
-import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, cached_property
@@ -28,6 +26,7 @@ from archiver.journal.recorder import Recorder
 from archiver.mail.folder_names import printable
 from archiver.mail.model import Digest
 from archiver.storage.files import make_directories
+from archiver.storage.ownership import open_to_others
 from archiver.storage.run_lock import account_lock, reader_lock, require_lockable
 
 if TYPE_CHECKING:
@@ -221,7 +220,7 @@ class Account(Struct, frozen=True, dict=True):
                 Recorder(archive.journal, archive.catalog, run).catch_up(archive.begin_work)
             except IntegrityError:
                 return  # reading it says what is wrong
-            if not any(each.erased_at is None for each in archive.catalog.keeping.forgets()):
+            if not archive.is_forgetting:
                 return
         with self.writing(run):
             pass
@@ -314,7 +313,7 @@ class Account(Struct, frozen=True, dict=True):
             log.warning("%s: %s; what changed later is not shown", self.settings.account, reason)
 
     def _warn_of_others(self) -> None:
-        if (warning := _open_to_others(self.settings.archive.path)) is not None:
+        if (warning := open_to_others(self.settings.archive.path)) is not None:
             _warn_once(f"{self.settings.account}: {warning}")
 
     def _require_archive(self) -> None:
@@ -350,7 +349,7 @@ class Account(Struct, frozen=True, dict=True):
 def _finish_forgetting(archive: Archive, recorder: Recorder) -> None:
     """What was to be forgotten when something cut that off goes before anything else is done. Damage that keeps it
     must not keep `repair` from mending that."""
-    if any(each.erased_at is None for each in archive.catalog.keeping.forgets()):
+    if archive.is_forgetting:
         from archiver.account.upkeep.forgetting import finish
 
         log.warning("%s: ending a forget that was cut off", archive.settings.account)
@@ -376,27 +375,6 @@ def _is_there(path: Path) -> bool:
     except OSError as error:
         raise ArchiveNotWritable(f"{path}: {error.strerror}", hint=_HINT) from error
     return True
-
-
-def _open_to_others(path: Path) -> str | None:
-    """Who else can change what is archived there, or cannot read what root adds; None if there is nobody. The
-    rule is that of a password file."""
-    status = path.stat()
-    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        return f"other users can change {path}; `chmod go-w` keeps it private"
-    if os.geteuid() == status.st_uid:
-        return None
-    if os.geteuid() != 0:
-        return f"{path} belongs to another user, who can change it; `chown` makes it yours"
-    owner = _user_name(status.st_uid)
-    return f"{path} belongs to {owner}, who cannot read what root writes there; run as {owner} instead"
-
-
-def _user_name(number: int) -> str:
-    try:
-        return pwd.getpwuid(number).pw_name
-    except KeyError:
-        return f"#{number}"
 
 
 @cache

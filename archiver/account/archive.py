@@ -143,6 +143,11 @@ class Archive(Struct, frozen=True):
         return ConfigError(str(settings.file), [problem], hint=hint)
 
     @property
+    def is_forgetting(self) -> bool:
+        """Whether something was to be forgotten and is not erased yet."""
+        return any(each.erased_at is None for each in self.catalog.keeping.forgets())
+
+    @property
     def is_older(self) -> bool:
         """Whether its journal ends before, or went another way than, what is noted next to the account file: a
         backup was restored that does not know what was pruned, or how far the migration is."""

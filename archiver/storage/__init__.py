@@ -7,6 +7,7 @@ bucket           messages as objects or in packs, in any bucket; the port of a b
 s3               the adapter of a bucket over boto3 and obstore
 files            private files, replaced atomically; files and directories synced
 syncing          a whole file system synced, with its write errors (syncfs)
+ownership        who else can change what lies there
 mounts           which file system a path is on (proc(5))
 run_lock         one run at a time on one machine (flock)
 scratch_lock     which scratch files a living process still uses (flock)
