@@ -138,7 +138,7 @@ def configs_and(metavar: str, help: str, may_be: Callable[[str], bool]) -> Calla
         def split(paths: Sequence[str], last: str | None, **options: Any) -> Any:
             words = [*paths, *([] if last is None else [last])]
             if not words:
-                raise ConfigError("archiver", ["which accounts? Give CONFIG: an account file, or a folder of them"])
+                raise click.UsageError("Missing argument 'CONFIG...'.", click.get_current_context())
             files = [words[0]]
             for word in words[1:]:
                 is_there = Path(word).exists()

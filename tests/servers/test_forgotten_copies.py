@@ -291,7 +291,7 @@ main()
 @pytest.mark.lasts(30)
 @pytest.mark.parametrize("person", ["dovecot", "cyrus"], indirect=True)
 def test_killed_at_any_step_it_ends_when_it_is_given_again(person: Person) -> None:
-    """The sixth of them is reached only if fewer kills than that end it."""
+    """Each time one step later than before."""
     person.forget(*NUMBERS)
     steps = 0
     for number in NUMBERS:
