@@ -26,8 +26,6 @@ from archiver.config.tables.s3 import ObjectLock
 from archiver.config.tables.server import FilesSettings, ServerSettings
 from archiver.errors import ConfigError
 
-__all__ = ["Settings", "load_account", "settings_of", "written_destination"]
-
 #: What is planned but not built yet: refused explicitly, never silently ignored.
 NOT_YET: tuple[Keys, ...] = (("archive", "catalog"),)
 _SERVERS = ("source", "destination")

@@ -41,7 +41,7 @@ from pipelines.outcome import AccountOutcome, look_up_each
 from pipelines.show.lines import equation, failure_lines, notice_lines
 
 if TYPE_CHECKING:
-    from archiver.config.load import Settings
+    from archiver.config.settings import Settings
     from pipelines.cli.terminal import Terminal
 
 _BELOW = 8  # reasons below the table of --watch
