@@ -22,8 +22,7 @@ from functools import cache
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from msgspec import Struct
-from msgspec.structs import fields
+from msgspec import NODEFAULT, Struct
 
 Keys = tuple[int | str, ...]
 Reader = Callable[[Any], Any]
@@ -199,4 +198,8 @@ def _keys_of(cls: type[Table]) -> Mapping[str, tuple[str, Any, bool]]:
     """By key its attribute, which has another name where the key is a word of Python's; the annotation; and whether
     it must be given."""
     hints = get_type_hints(cls, include_extras=True)
-    return {each.encode_name: (each.name, hints[each.name], each.required) for each in fields(cls)}
+    # NOTE: not `msgspec.structs.fields`, which finds out all the types once more, for each start of a command.
+    names, defaults = cls.__struct_fields__, cls.__struct_defaults__
+    required = [True] * (len(names) - len(defaults)) + [each is NODEFAULT for each in defaults]
+    keys = zip(cls.__struct_encode_fields__, names, required, strict=True)
+    return {key: (name, hints[name], is_required) for key, name, is_required in keys}
