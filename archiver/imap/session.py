@@ -11,7 +11,7 @@ import imaplib
 import re
 import ssl
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Protocol
 
@@ -393,11 +393,6 @@ class Session(IMAPClient):  # type: ignore[misc]
     def flight(self, *commands: bytes) -> list[Reply]:
         """Run commands in one flight, which is one round trip for all of them."""
         return self.collect(self.send(*commands), b" ".join(commands))
-
-    def command(self, command: bytes, otherwise: type[BackendError] = MessageRefused) -> Iterator[Response]:
-        """Run one command; its untagged responses. A refusal is raised."""
-        (reply,) = self.flight(command)
-        return iter(self.required(reply, otherwise))
 
     def required(self, reply: Reply, otherwise: type[BackendError] = MessageRefused) -> list[Response]:
         """The untagged responses of a reply that must be OK."""

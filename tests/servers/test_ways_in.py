@@ -83,7 +83,7 @@ def way_in(server: MailServer, **keys: Any) -> str:
     """Log in; which way it was."""
     settings = settings_at(server, **keys)
     session, _ = connect(settings, authenticator_of(settings))
-    assert b"INBOX" in b"".join(each.text for each in session.command(b'LIST "" INBOX'))
+    assert b"INBOX" in b"".join(each.text for each in session.required(*session.flight(b'LIST "" INBOX')))
     session.log_out()
     return session.way
 
