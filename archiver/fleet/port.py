@@ -68,6 +68,10 @@ class Claims(Protocol):
     def give_back(self, owner: str, names: Collection[str], due: float | None = None) -> None:
         """Give up claims; those of others stay. `due`: the accounts are not due before."""
 
+    def first(self, what: str, owner: str, seconds: float) -> bool:
+        """Whether nobody but this owner has done `what` in the last so many seconds, as it said here; then it is
+        this owner's to do."""
+
 
 class Servers(Protocol):
     """What all accounts of a fleet share at a server. The ledger's own clock counts."""

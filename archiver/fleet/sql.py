@@ -110,6 +110,11 @@ _SIT = """
     WHERE seat.until <= ?"""
 _KEEP = "UPDATE seat SET until = ? WHERE fleet = ? AND owner = ?"
 _LEAVE = "DELETE FROM seat WHERE fleet = ? AND server = ? AND seat = ? AND owner = ?"
+# What is done once has a row among the seats; no server is called so.
+_ONCE = """
+    INSERT INTO seat (fleet, server, seat, owner, until) VALUES (?, ?, 0, ?, ?)
+    ON CONFLICT (fleet, server, seat) DO UPDATE SET until = excluded.until WHERE seat.owner = excluded.owner"""
+_FORGET_ONCE = "DELETE FROM seat WHERE fleet = ? AND server LIKE 'once %' AND until <= ?"
 _FIRST_PACE = (
     "INSERT INTO pace (fleet, server, held, at) VALUES (?, ?, ?, ?) ON CONFLICT (fleet, server) DO NOTHING"
 )
@@ -300,6 +305,12 @@ class SqlClaims:
             cursor.change(
                 statement, (*([] if due is None else [due]), self._fleet, owner, self._dialect.listed(names))
             )
+
+    def first(self, what: str, owner: str, seconds: float) -> bool:
+        with self._database.transaction() as cursor:
+            now = self._database.now(cursor)
+            cursor.change(_FORGET_ONCE, (self._fleet, now))
+            return cursor.change(_ONCE, (self._fleet, f"once {what}", owner, now + seconds)) > 0
 
     def _take(self, cursor: Cursor, owner: str, names: Collection[str], seconds: float) -> Collection[str]:
         now = self._database.now(cursor)

@@ -5,7 +5,7 @@ None of it is imported for accounts that ask for none of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -71,15 +71,20 @@ class Others:
 
                 write_metrics(self._results(results), self._counts, self._terminal.problem)
 
-    def tell(self, results: Sequence[Mapping[str, Any]], exit_code: int) -> None:
-        """Send the notices and the pings of the end."""
+    def tell(
+        self,
+        results: Sequence[Mapping[str, Any]],
+        exit_code: int,
+        is_first: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """Send the notices and the pings of the end. `is_first`: whether no other host has sent the notices."""
         if self._watched:
             with self._harmless():
                 from pipelines.notify.deliver import tell
                 from pipelines.notify.notice import Command
 
                 command = Command(self._verb, self._began, utc_now(), exit_code)
-                tell(command, self._results(results), self._terminal.problem)
+                tell(command, self._results(results), self._terminal.problem, is_first)
 
     @contextmanager
     def _harmless(self) -> Iterator[None]:

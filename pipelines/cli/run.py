@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from sys import intern
 from typing import TYPE_CHECKING, Any
 
@@ -163,6 +164,7 @@ def run_accounts_of(configs: Chosen, options: Options, workers: int | None, term
     from archiver.account.others import sharing_of
     from pipelines.fleet.record import FleetRecord
     from pipelines.hosts.share import run_with_others
+    from pipelines.hosts.teller import is_first_to_tell
 
     began = time.monotonic()
     verb = options.steps if options.retry == "due" else "retry"
@@ -209,7 +211,7 @@ def run_accounts_of(configs: Chosen, options: Options, workers: int | None, term
     )
     if not terminal.as_json:
         show_results(results, terminal, time.monotonic() - began)
-    others.tell(results, exit_code)
+    others.tell(results, exit_code, partial(is_first_to_tell, accounts.settings, recorded_as, results))
     read_after_run(accounts.settings, terminal)
     return exit_code
 

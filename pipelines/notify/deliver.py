@@ -81,8 +81,11 @@ def announce(verb: str, watched: Sequence[Watched], say: Say) -> None:
     _say_failures(deliveries, answers, say)
 
 
-def tell(command: Command, results: Sequence[Result], say: Say) -> None:
-    """Send what this command's end is worth, and keep what was told."""
+def tell(
+    command: Command, results: Sequence[Result], say: Say, is_first: Callable[[], bool] = lambda: True
+) -> None:
+    """Send what this command's end is worth, and keep what was told. `is_first` is asked if there is a notice to
+    send: if another host has sent it, it was told, and only the pings are ours."""
     groups = groups_of(each.watched for each in results)
     if not groups:
         return
@@ -91,22 +94,25 @@ def tell(command: Command, results: Sequence[Result], say: Say) -> None:
     by_account: dict[str, list[News]] = {}
     for one in news:
         by_account.setdefault(one.result.account, []).append(one)
-    deliveries: list[Delivery] = []
+    pings: list[Delivery] = []
+    notices: list[Delivery] = []
     about: list[Sequence[News]] = []
     for group in groups:
         everybody = [one for name in dict.fromkeys(group.accounts) for one in by_account[name]]
         if isinstance(group.channel, Ping):
             notice = notice_of(command, ("ping",), [one for one in everybody if one.result.exit_code], everybody)
-            deliveries.append((Ping(group.channel.url, "fail" if notice.failed else ""), notice))
-            about.append(())
+            pings.append((Ping(group.channel.url, "fail" if notice.failed else ""), notice))
             continue
         occasions, shown = told_to(group.on, everybody)
         if occasions:
-            deliveries.append((group.channel, notice_of(command, occasions, shown, everybody)))
+            notices.append((group.channel, notice_of(command, occasions, shown, everybody)))
             about.append(shown)
+    if notices and not is_first():
+        notices, about = [], []
+    deliveries = [*notices, *pings]
     answers = deliver_all(deliveries, is_stopped=_stopping())
     _say_failures(deliveries, answers, say)
-    _keep(news, about, answers, say)
+    _keep(news, about, answers[: len(notices)], say)
 
 
 def try_out(watched: Sequence[Watched]) -> list[tuple[Group, str | ArchiverError]]:

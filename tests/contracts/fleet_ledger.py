@@ -208,6 +208,17 @@ class LedgerContract:
         assert list(enrolled.claims.take_due("one", ["alice", "carl"], 9, 60)) == ["carl"]
         assert set(enrolled.claims.take("one", ["alice"], 60)) == {"alice"}
 
+    def test_what_is_to_be_done_once_is_done_by_the_first(
+        self, enrolled: FleetLedger, again: Callable[[], FleetLedger]
+    ) -> None:
+        other = again()
+        assert enrolled.claims.first("tell night-1", "one", 60)
+        assert not other.claims.first("tell night-1", "other", 60)
+        assert enrolled.claims.first("tell night-1", "one", 60)  # an answer was lost
+        assert other.claims.first("tell night-2", "other", -1)
+        assert enrolled.claims.first("tell night-2", "one", 60)
+        other.close()
+
     def test_what_ended_since_a_moment_is_not_taken_again(self, enrolled: FleetLedger) -> None:
         enrolled.accounts.begun([begun("alice"), begun("carl"), begun("sales/bob", "night-0")])
         enrolled.accounts.ended([ended("alice"), ended("sales/bob", "night-0", at=AT)])

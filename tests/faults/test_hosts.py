@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -121,6 +122,38 @@ def test_two_hosts_that_begin_together_do_once_what_is_due_once(fleet_of: MakeFl
 
     assert len(fleet.runs()) == 6
     fleet.assert_arrived()
+
+
+def test_of_two_hosts_one_sends_the_notice_and_both_know_what_was_told(fleet_of: MakeFleet, tmp_path: Path) -> None:
+    fleet = fleet_of([5] * 4)
+    told = tmp_path / "told"
+    table = f"""[notify]
+on = ["failure", "change"]
+command = ["/bin/sh", "-c", "tr -d '\\n' >>{told}; echo >>{told}"]
+"""
+    hosts = [fleet.host(name) for name in ("a", "b")]
+    for host in hosts:
+        defaults = host.own / "configs" / "defaults.toml"
+        defaults.write_text(defaults.read_text() + table)
+        (host.own / "configs" / "a02.password").write_text("wrong\n")
+
+    def both() -> list[dict[str, object]]:
+        told.unlink(missing_ok=True)
+        commands = [host.start("run", str(fleet.configs), "--workers", "1") for host in hosts]
+        codes = [each.wait() for each in commands]
+        assert codes[0] == codes[1], [each.said for each in commands]
+        return [json.loads(line) for line in told.read_text().splitlines()] if told.exists() else []
+
+    (notice,) = both()
+    assert (notice["exit_code"], notice["counts"]) == (5, {"accounts": 4, "complete": 3, "failed": 1})
+    for host in hosts:
+        (host.own / "configs" / "a02.password").write_text("pw\n")
+    (notice,) = both()
+    assert (notice["occasions"], notice["exit_code"]) == (["change"], 0)
+    assert both() == []
+    known = [json.loads((host.own / "configs" / "outcomes.json").read_text())["accounts"] for host in hosts]
+    assert {name: each["ok"] for name, each in known[0].items()} == dict.fromkeys(fleet.names, True)
+    assert [each["run"] for each in known[0].values()] == [each["run"] for each in known[1].values()]
 
 
 def test_a_database_that_is_not_there_ends_a_run_before_anything_is_done(fleet_of: MakeFleet) -> None:
