@@ -3,15 +3,20 @@
 A copy is removed under its UID and UIDVALIDITY, and only if the octets that the destination returns have the
 recorded digest; where it is known to show the message altered, the size is compared. In a folder that was made
 again, which has another UIDVALIDITY, messages of the same size are read, and those with that digest are the copies.
+
+A folder that has the UIDVALIDITY under another name may be this one, renamed, or another one that was made in the
+same second. So a size is not enough there. A message that the archive counts on as a copy of another one is never
+removed.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from archiver.control.run import RunControl
 from archiver.destination.port import MailDestination
@@ -29,9 +34,15 @@ from archiver.replay.send.match import fingerprint_of_fetched
 
 _COPIES = ("copy", "copies")
 _AGAIN = "the folder was made again (it has another UIDVALIDITY)"
+_OTHER_SIZE = "has another size than the copy had: look at it there"
+_OTHER_OCTETS = "has other octets than the message that was forgotten: look at it there"
 _AT_ONCE = 200
 _LINE = 1000
 _MOST_READ, _MOST_OCTETS = 5_000, 512 << 20  # messages of a folder that was made again
+
+
+CountedOn = Callable[[bytes, int], Collection[int]]
+"""The UIDs in the folder of that raw name, under that UIDVALIDITY, that copies of messages have."""
 
 
 class CopiesOf(Struct, frozen=True):
@@ -40,6 +51,10 @@ class CopiesOf(Struct, frozen=True):
     raw: bytes
     uidvalidity: int
     copies: list[ForgottenCopy]
+
+    def without(self, uids: Collection[int]) -> CopiesOf:
+        """The others of them."""
+        return replace(self, copies=[each for each in self.copies if each[1] not in uids])
 
     @property
     def name(self) -> str:
@@ -61,6 +76,7 @@ def erase_copies(
     connection: DestinationConnection,
     folder: CopiesOf,
     forgotten: Collection[Digest],
+    counted_on: CountedOn,
     control: RunControl,
     *,
     anywhere: bool,
@@ -73,7 +89,7 @@ def erase_copies(
         BackendError: of the connection or the login.
     """
     try:
-        return connection.with_retries(partial(_erase, folder, forgotten, control, anywhere))
+        return connection.with_retries(partial(_erase, folder, forgotten, counted_on, control, anywhere))
     except (PermissionDenied, MessageRefused) as error:
         return Erased(kept=[(_words(folder, (each[1] for each in folder.copies)), printable(error.reason))])
 
@@ -81,6 +97,7 @@ def erase_copies(
 def _erase(
     folder: CopiesOf,
     forgotten: Collection[Digest],
+    counted_on: CountedOn,
     control: RunControl,
     anywhere: bool,
     destination: MailDestination,
@@ -89,23 +106,49 @@ def _erase(
         control.check_stop()
         return _expunged(folder, found, destination)
 
+    def look(copies: CopiesOf, raw: bytes, selected: SelectedFolder) -> _Look:
+        return _Look(copies, forgotten, frozenset(counted_on(raw, selected.uidvalidity)), control, destination)
+
+    def staying(uids: Collection[int], why: str) -> Erased:
+        return Erased(kept=[*doubtful, (_words(folder, uids), why)])
+
     opened = _opened(folder.raw, destination)
     if opened is not None and opened.uidvalidity and opened.uidvalidity == folder.uidvalidity:
-        return expunged(_Look(folder, forgotten, control, destination).under_their_uids())
-    for raw in _renamed(folder, destination):
-        if _opened(raw, destination) is not None:
-            found = _Look(folder, forgotten, control, destination).under_their_uids()
+        return expunged(look(folder, folder.raw, opened).under_their_uids())
+    left, unseen = folder, ""
+    doubtful: list[tuple[str, str]] = []
+    is_listed, others = _may_be(folder, destination)
+    for raw in others:
+        name = CopiesOf(raw, 0, []).name
+        selected = _opened(raw, destination)
+        if selected is None:
+            unseen = name  # the server has just listed it
+        elif selected.uidvalidity == folder.uidvalidity:
+            found = look(left, raw, selected).under_their_uids(renamed=name)
             if found.ours:  # another folder may have been made in the same second
-                return expunged(found)
-    uids = [each[1] for each in folder.copies]
+                return replace(done := expunged(found), kept=[*doubtful, *done.kept])
+            for why, uids in found.kept.items():
+                if why not in (_OTHER_SIZE, _OTHER_OCTETS):
+                    doubtful.append((_words(folder, uids), why))
+                    left = left.without(uids)
+    uids = [each[1] for each in left.copies]
+    if not uids:
+        return Erased(kept=doubtful)
+    if opened is None and is_listed:
+        return staying(uids, "the server lists the folder, and does not open it")
+    if unseen:
+        return staying(uids, f"they may be in {unseen}, which the server does not open")
     if opened is None:
-        why = "the folder is not there any more: if it has another name now, look for them there"
-        return Erased(uids, kept=[(_words(folder, uids), why)])
+        return replace(
+            staying(uids, "the folder is not there any more: if it has another name now, look for them there"),
+            gone=uids,
+        )
     if not anywhere:
-        why = f"{_AGAIN}, and other accounts fill it, too: look for them there"
-        return Erased(kept=[(_words(folder, uids), why)])
-    destination.open(folder.raw)
-    return expunged(_Look(folder, forgotten, control, destination).by_octets())
+        return staying(uids, f"{_AGAIN}, and other accounts fill it, too: look for them there")
+    if (selected := _opened(folder.raw, destination)) is None:
+        return staying(uids, "the folder was just removed: try again")
+    done = expunged(look(left, folder.raw, selected).by_octets())
+    return replace(done, kept=[*doubtful, *done.kept])
 
 
 def _expunged(folder: CopiesOf, found: _Found, destination: MailDestination) -> Erased:
@@ -133,14 +176,13 @@ def _opened(raw: bytes, destination: MailDestination) -> SelectedFolder | None:
         return None
 
 
-def _renamed(folder: CopiesOf, destination: MailDestination) -> Sequence[bytes]:
-    """The folders, by raw name, that may be this one under another name: they have its UIDVALIDITY."""
-    listed = destination.list_folders().listed if folder.uidvalidity else ()
-    return [
-        each.folder.raw
-        for each in listed
-        if each.folder.selectable and each.status and each.status.uidvalidity == folder.uidvalidity
-    ]
+def _may_be(folder: CopiesOf, destination: MailDestination) -> tuple[bool, Sequence[bytes]]:
+    """Whether the folder is listed; and the folders, by raw name, that may be this one under another name: they
+    have its UIDVALIDITY, or the list does not say it."""
+    listed = [each for each in destination.list_folders().listed if each.folder.selectable]
+    others = [each for each in listed if each.folder.raw != folder.raw] if folder.uidvalidity else []
+    is_it = [each for each in others if each.status is None or each.status.uidvalidity == folder.uidvalidity]
+    return any(each.folder.raw == folder.raw for each in listed), [each.folder.raw for each in is_it]
 
 
 class _Found(Struct):
@@ -157,20 +199,26 @@ class _Look(Struct, frozen=True):
 
     folder: CopiesOf
     forgotten: Collection[Digest]
+    counted_on: Collection[int]
     control: RunControl
     destination: MailDestination
 
-    def under_their_uids(self) -> _Found:
-        """The copies under the UIDs that they had."""
-        copies = {each[1]: each for each in self.folder.copies}
+    def under_their_uids(self, renamed: str = "") -> _Found:
+        """The copies under the UIDs that they had; `renamed`: in the folder of this name, which may be another
+        one."""
+        copies = {each[1]: each for each in self.folder.copies if each[1] not in self.counted_on}
         sizes = {each.uid: each.size for each in self.destination.scan(copies) if each.uid in copies}
         found = _Found({}, [uid for uid in copies if uid not in sizes], defaultdict(list))
+        if counted := [each[1] for each in self.folder.copies if each[1] not in copies and not renamed]:
+            found.kept["counts as the copy of another message: look at it there"] += counted
         for uid, size in sizes.items():
             if copies[uid][2] == "size":
-                if size is not None and size == copies[uid][4]:
-                    found.ours[uid] = uid
+                if size is None or size != copies[uid][4]:
+                    found.kept[_OTHER_SIZE].append(uid)
+                elif renamed:
+                    found.kept[f"no digest says whether it is the one in {renamed}: look at that"].append(uid)
                 else:
-                    found.kept["has another size than the copy had: look at it there"].append(uid)
+                    found.ours[uid] = uid
         for uid, outcome in self._read([uid for uid in sizes if copies[uid][2] != "size"]):
             if outcome is None:
                 found.gone.append(uid)
@@ -179,7 +227,7 @@ class _Look(Struct, frozen=True):
             elif self._is_it(copies[uid], outcome):
                 found.ours[uid] = uid
             else:
-                found.kept["has other octets than the message that was forgotten: look at it there"].append(uid)
+                found.kept[_OTHER_OCTETS].append(uid)
         return found
 
     def by_octets(self) -> _Found:
@@ -191,7 +239,9 @@ class _Look(Struct, frozen=True):
             else:
                 found.kept[f"{_AGAIN}, and no digest says which messages they are: look for them there"].append(uid)
         likely = {each[4] for each in self.folder.copies}
-        rows = [each for each in self.destination.scan(None) if each.size in likely] if wanted else []
+        shown = self.destination.scan(None) if wanted else ()
+        free = [each for each in shown if each.uid not in self.counted_on]
+        rows = [each for each in free if each.size is None or each.size in likely]
         if len(rows) > _MOST_READ or sum(each.size or 0 for each in rows) > _MOST_OCTETS:
             why = f"{_AGAIN}, and {len(rows):,} messages there have such sizes, too many to be read: look there"
             found.kept[why] += [uid for uids in wanted.values() for uid in uids]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,13 @@ class Person:
     be forgotten, and others. `there` is what that shows now."""
 
     def __init__(
-        self, dovecot: Dovecot, server: Any, capsys: pytest.CaptureFixture[str], directory: Path, **keys: Any
+        self,
+        dovecot: Dovecot,
+        server: Any,
+        capsys: pytest.CaptureFixture[str],
+        directory: Path,
+        expect: int = 0,
+        **keys: Any,
     ) -> None:
         self.dovecot, self.server, self.capsys = dovecot, server, capsys
         self.user, self.new = (
@@ -57,7 +64,7 @@ class Person:
         dovecot.append_many(
             self.user, "Work", [Append(each) for n in NUMBERS for each in (mail(10 + n), secret(n))]
         )
-        run(self.config)
+        run(self.config, expect=expect)
         self.before = self.there
 
     @property
@@ -184,13 +191,13 @@ def test_in_a_folder_that_was_made_again_the_octets_say_which_they_are(
 def odd(
     dovecot: Dovecot, capsys: pytest.CaptureFixture[str], tmp_path: Path, request: Any
 ) -> Callable[..., Person]:
-    def make(**how: Any) -> Person:
+    def make(expect: int = 0, **how: Any) -> Person:
         server = ScriptedServer(
             {b"INBOX": ScriptedFolder(5)}, writable=True, **{"capabilities": DESTINATION, **how}
         )
         server.__enter__()
         request.addfinalizer(server.stop)
-        return Person(dovecot, server, capsys, tmp_path, destination__attempts=2)
+        return Person(dovecot, server, capsys, tmp_path, expect, destination__attempts=2)
 
     return make
 
@@ -307,3 +314,65 @@ def test_killed_at_any_step_it_ends_when_it_is_given_again(person: Person) -> No
     assert (sum(person.left), person.has_only()) == (0, True)
     person.is_whole()
     assert person.has_only()
+
+
+def _rewritten(octets: bytes) -> bytes:
+    return b"X-Relayed: yes\r\n" + octets
+
+
+def test_of_a_folder_that_has_the_uidvalidity_of_another_one_nothing_else_is_removed(
+    odd: Callable[..., Person],
+) -> None:
+    """A server that makes folders in one second gives them one UIDVALIDITY. Where it rewrites messages, nothing but
+    a size is known of a copy, and another message has that, too."""
+    person = odd(expect=4, appending=Appending(rewrite=_rewritten))
+    person.forget(0)
+    folders = person.server.folders
+    gone = folders[b"Work"]
+    other = folders[b"Other"] = ScriptedFolder(gone.uidvalidity)
+    octets = gone.messages[2].octets
+    other.messages = {uid: ScriptedMessage(octets.replace(b"X-Relayed: yes", b"X-Relayed: nay")) for uid in (1, 2)}
+    del folders[b"Work"]
+    (kept,) = person("forget", *LATER, expect=3)["kept"]
+    assert 'no digest says whether it is the one in "Other"' in kept["why"]
+    assert sorted(other.messages) == [1, 2]
+    assert [each["copies_left"] for each in person("status", expect=4)["forgotten"]] == [1]
+
+
+@pytest.mark.parametrize("trouble", ["SELECT", "UID FETCH", "STATUS"])
+def test_what_a_server_does_not_show_now_is_not_gone(odd: Callable[..., Person], trouble: str) -> None:
+    """A copy is in a folder that was renamed, or not, and the server does not open it, or does not return it."""
+    without = [each for each in DESTINATION if each != "LIST-STATUS"] if trouble == "STATUS" else DESTINATION
+    person = odd(capabilities=without)
+    person.forget(0)
+    server = person.server
+    work = server.folders[b"Work"]
+    if trouble != "SELECT":
+        server.folders[b"Done"] = server.folders.pop(b"Work")
+    if trouble == "UID FETCH":
+        work.messages[2].fetch = "nil"
+    else:
+        work.refuse = b"NO it is locked"
+    (kept,) = person("forget", *LATER, expect=3)["kept"]
+    assert "does not open" in kept["why"] or "does not return it" in kept["why"]
+    assert person.left == [1]
+    work.refuse, work.messages[2].fetch = None, ""
+    assert person("forget", *LATER)["copies_removed"] == 1
+    assert (person.left, person.has_only(*NUMBERS[1:])) == ([0], True)
+
+
+def test_what_is_held_since_it_was_forgotten_stays_at_the_destination(odd: Callable[..., Person]) -> None:
+    """Whom a message is from, nobody knows any more. A hold that was there before allowed to forget it."""
+    person = odd()
+    person("hold", "--folder", "Elsewhere", "--reason", "earlier")
+    person.forget(0)
+    time.sleep(1)
+    person("hold", "--folder", "INBOX", "--reason", "another folder")
+    person("hold", "--folder", "Work", "--address", "carol@example.org", "--reason", "lawsuit 12")
+    (kept,) = person("forget", *LATER, expect=3)["kept"]
+    assert kept["what"] == "1 copy of what was forgotten under the number 1"
+    assert "hold 3" in kept["why"]
+    assert (person.left, person.has_only(*NUMBERS)) == ([1], True)
+    person("release", "3", "--reason", "settled")
+    assert person("forget", *LATER)["copies_removed"] == 1
+    assert person.has_only(*NUMBERS[1:])

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 
 from msgspec import Struct, field
 
 from archiver.account.archive import Archive
 from archiver.account.others import AccountsBeside
 from archiver.account.servers import destination_of
-from archiver.catalog.keeping import LeftCopy
+from archiver.catalog.keeping import Holdable, LeftCopy
 from archiver.control.run import RunControl
 from archiver.errors import ArchiverError
-from archiver.facts.keeping import CopiesErasedFact, ForgottenCopy
+from archiver.facts.keeping import CopiesErasedFact, ForgottenCopy, HoldFact
 from archiver.facts.replica import ReplicaFolder
 from archiver.journal.recorder import Recorder
 from archiver.mail.counts import counted
@@ -22,6 +23,7 @@ from archiver.mail.folder_names import printable
 from archiver.mail.model import Digest
 from archiver.replay.forgotten import CopiesOf, erase_copies
 from archiver.upkeep.forget import Kept
+from archiver.upkeep.holds import active_holds, hold_of
 
 _COPIES = ("copy", "copies")
 _AT_ONCE = 500
@@ -48,18 +50,24 @@ class CopyEraser(Struct):
     def _erase(self, copies: Sequence[ForgottenCopy]) -> list[Kept]:
         archive, number = self.archive, self.archive.destination_number
         left = {each.copy[:2]: each for each in archive.catalog.keeping.left_copies()}
+        holds = _held_since(archive, {each.forget for each in left.values()})
         current = _current(archive)
+        staying = Counter[int]()
         here: dict[int, CopiesOf] = {}
         elsewhere = Counter[int]()
         for each in copies:
             known = left.get(each[:2]) or current.get(each[0])
             if known is None:
                 continue  # its folder ended before such copies were known
+            if known.forget in holds:
+                staying[known.forget] += 1
+                continue
             if known.destination != number or archive.settings.destination is None:
                 elsewhere[known.destination] += 1
                 continue
             here.setdefault(each[0], CopiesOf(known.raw, known.uidvalidity, [])).copies.append(each)
         kept = [_elsewhere(archive, number, count) for number, count in elsewhere.items()]
+        kept += [_held(number, count, holds[number]) for number, count in staying.items()]
         return kept + (self._at(here) if here else [])
 
     def _at(self, folders: Mapping[int, CopiesOf]) -> list[Kept]:
@@ -79,6 +87,7 @@ class CopyEraser(Struct):
                             connection,
                             CopiesOf(folder.raw, folder.uidvalidity, some),
                             forgotten,
+                            partial(_counted_on, archive),
                             self.control,
                             anywhere=not server.settings.shared,
                         )
@@ -116,6 +125,15 @@ def _current(archive: Archive) -> Mapping[int, LeftCopy]:
     }
 
 
+def _counted_on(archive: Archive, raw: bytes, uidvalidity: int) -> Collection[int]:
+    """The UIDs in a folder of the account's destination that copies of messages have which are not forgotten."""
+    number, replicas = archive.destination_number, archive.catalog.replicas
+    folder = None if number is None else replicas.folders.current(number).get(raw)
+    if folder is None or folder.uidvalidity != uidvalidity:
+        return ()
+    return [uid for uid, is_there in replicas.messages.claimed(folder.number).items() if is_there]
+
+
 def _of_others(archive: Archive, folders: Mapping[int, CopiesOf]) -> Mapping[int, Mapping[int, str]]:
     """The copies that another account of ours counts on, too, by folder and UID, and why they stay."""
     if not destination_of(archive.settings).settings.shared:
@@ -129,6 +147,28 @@ def _of_others(archive: Archive, folders: Mapping[int, CopiesOf]) -> Mapping[int
         folder.number: {uid: f"{account} counts on it, too: forget it there, too" for uid, account in its.items()}
         for folder, its in claimed.items()
     }
+
+
+def _held_since(archive: Archive, numbers: Collection[int]) -> Mapping[int, HoldFact]:
+    """The hold that forbids to remove what destinations have of each of these forgets. What the messages said is
+    forgotten, so a hold of somebody's mail is one of all mail; one that was there before allowed to forget them."""
+    keeping = archive.catalog.keeping
+    holds, found = active_holds(keeping), dict[int, HoldFact]()
+    for forget in keeping.forgets() if holds else ():
+        since = [each for each in holds if each.at >= forget.at]
+        if forget.number not in numbers or not since:
+            continue
+        for each in keeping.forgotten_places(forget.number):
+            unknown = Holdable(each.key, each.placement.digest, (each.folder,), None)
+            if (hold := hold_of(since, unknown)) is not None:
+                found[forget.number] = hold
+                break
+    return found
+
+
+def _held(number: int, copies: int, hold: HoldFact) -> Kept:
+    what = f"{counted(copies, *_COPIES)} of what was forgotten under the number {number}"
+    return what, f'hold {hold.number} came after it ("{printable(hold.reason)}"): release that first'
 
 
 def _elsewhere(archive: Archive, destination: int, count: int) -> Kept:
