@@ -115,7 +115,7 @@ def _require_room_of_its_own(archive: Archive, root: str) -> None:
     except OSError as error:
         raise ConfigError(root, [str(error.strerror)], hint="give an empty directory, or a new one") from error
     if taken:
-        hint = "give an empty directory, or a new one; an export that was cut off is removed and made again"
+        hint = "give an empty directory, or a new one; if an export was interrupted, remove it and start again"
         raise ConfigError(root, ["is not empty, and nothing in it is overwritten"], hint=hint)
 
 

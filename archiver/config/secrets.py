@@ -78,7 +78,7 @@ def resolve(kind: str, value: str | tuple[str, ...], *, user: str, what: str = "
 
 def _text(octets: bytes, source: str, where: str) -> str:
     if not octets:
-        raise ConfigError(where, [f"{source} is empty"])
+        raise ConfigError(where, [f"{source} is empty"], hint="its first line must be the password")
     try:
         text = octets.decode()
     except UnicodeDecodeError:

@@ -2,7 +2,7 @@
 
 document    the report as a value
 failures    what is missing or wrong, and what to do about it
-balance     whether the books balance, and the exit code
+balance     whether the books balance; a run's status and exit code (`judge`)
 notices     what people should know, and what is no failure
 verdict     the result in plain words
 forgetting  forgotten messages taken out of stored reports

@@ -131,9 +131,8 @@ def _catch_up(account: Account, archive: Archive) -> None:
 def _summary(options: ExportOptions, result: ExportResult) -> str:
     messages, octets = (sum(getattr(each, name) for each in result.folders) for name in ("messages", "octets"))
     then = f", as they stood at {options.moment}" if options.moment else ""
-    done = (
-        f"{counted(messages, 'message')} of {counted(len(result.folders), 'folder')} exported, {size(octets)}{then}"
-    )
+    folders = counted(len(result.folders), "folder")
+    done = f"{counted(messages, 'message')} exported from {folders}, {size(octets)}{then}"
     if result.left_out:
         gone = counted(result.left_out, "folder")
         done += f"; {gone} gone from the source left out (--include-vanished exports them)"

@@ -63,11 +63,11 @@ _LATER = "`archiver forget --finish --also-at-destination`"
 def _copies(done: ForgetDone) -> list[str]:
     """What becomes of the copies at the destination, if there are any."""
     words, is_dry = [], done.number is None
-    copies, verb = counted(done.copies, "copy", "copies"), "is" if done.copies == 1 else "are"
+    copies = counted(done.copies, "copy", "copies")
     if done.copies and done.there and is_dry:
         words = [f"{copies} at the destination, too"]
     elif done.copies and done.there and not done.kept:
-        words = [f"{copies} {verb} gone from the destination"]
+        words = [f"{copies} removed from the destination"]
     elif done.copies and is_dry:
         words = [f"{copies} would stay at the destination (--also-at-destination, also later with --finish)"]
     elif done.copies and not done.there:
@@ -90,13 +90,12 @@ def summary(done: ForgetDone) -> str:
     """What was done, in one line."""
     if done.finished is not None:
         words = (
-            [f"{counted(len(done.finished), 'forget')} gone through again"]
+            [f"{counted(len(done.finished), 'earlier forget', 'earlier forgets')} finished"]
             if done.finished
             else ["nothing is left"]
         )
         if done.removed:
-            gone = "is gone" if done.removed == 1 else "are gone"
-            words.append(f"{counted(done.removed, 'copy', 'copies')} {gone} from the destination")
+            words.append(f"{counted(done.removed, 'copy', 'copies')} removed from the destination")
         words += _copies(done)
     elif not done.doomed.messages:
         words = ["no message to forget", *_copies(done)]
@@ -196,12 +195,14 @@ def _total(done: Sequence[ForgetDone], accounts: int) -> str:
     messages, octets = sum(len(each.doomed.messages) for each in some), sum(each.octets for each in some)
     if any(each.finished for each in done) and not some:
         removed, gone = sum(each.removed for each in done), sum(bool(each.finished) for each in done)
-        return f"in all: {gone:,} of {accounts:,} accounts gone through again; {removed:,} copies removed"
+        return f"in all: finished in {gone:,} of {counted(accounts, 'account')}; {removed:,} copies removed"
     is_dry = all(each.number is None for each in some)
     verb = "would forget" if is_dry else "forgot"
     words = (
         f"in all: {verb} {counted(messages, 'message')} ({size(octets)}) of {len(some):,} of {accounts:,} accounts"
     )
+    if not some:
+        words = f"in all: no message to forget in {counted(accounts, 'account')}"
     held = sum(len(each.doomed.held) for each in done)
     words += f"; {counted(held, 'message is', 'messages are')} held" if held else ""
     return words + ("; --yes does it" if is_dry and some else "")
@@ -265,8 +266,8 @@ def reason_of(text: str | None, verb: str) -> str:
     """
     reason = " ".join((text or "").split())
     if not reason:
-        hint = "say it for those who ask later; it stays in the archive's journal"
-        raise ConfigError(f"archiver {verb}", ["why? Give --reason TEXT"], hint=hint)
+        hint = "give --reason TEXT; it stays in the archive's journal for those who ask later"
+        raise ConfigError(f"archiver {verb}", ["no reason was given"], hint=hint)
     return reason
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import re
 import resource
 import signal
 import sys
@@ -218,12 +219,17 @@ def _version() -> str:
         return "(not installed)"
 
 
+_DID_YOU_MEAN = re.compile(r"\. \(?Did you mean (?:one of: )?(.*?)\?\)?$")
+
+
 def _usage_error(error: click.ClickException) -> ConfigError:
     """A mistake on the command line in our words: one line, and where to read on."""
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "archiver"
     text = " ".join(error.format_message().rstrip(".").split())
-    return ConfigError(command, [text[:1].lower() + text[1:]], hint=f"`{command} --help` shows its options")
+    text = _DID_YOU_MEAN.sub(r" (did you mean \1?)", text)
+    lists = "verbs" if command == "archiver" else "options"
+    return ConfigError(command, [text[:1].lower() + text[1:]], hint=f"`{command} --help` lists the {lists}")
 
 
 def _fail(error: ArchiverError, as_json: bool, context: click.Context | None) -> int:
@@ -231,7 +237,7 @@ def _fail(error: ArchiverError, as_json: bool, context: click.Context | None) ->
         _print_error(error.message, error.hint, error.exit_code)
     log = None if context is None else _opened_log(context)
     for line in str(error).splitlines():
-        text = f"archiver: {line.removeprefix('archiver: ')}"
+        text = line if line.startswith(("archiver: ", "archiver ")) else f"archiver: {line}"
         if log is not None:
             log.say(text, "red")
         if log is None or not log.is_stderr:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from archiver.config.settings import Settings
 
 _MARK = "mark"
-_ANYWAY = "if it is so all the same, give --yes"
+_ANYWAY = "to mark it all the same, give --yes"
 
 
 class Mark(Struct, frozen=True):

@@ -52,8 +52,8 @@ def release(
       archiver release configs/ --held-for "lawsuit 12 O 34/26" --reason "settled on 2026-11-20"
     """
     if bool(names) + every + (held_for is not None) != 1:
-        hint = "`archiver status` shows holds; --held-for TEXT ends those with that reason, --all all of them"
-        raise ConfigError("archiver release", ["which hold? Give its NUMBER, --held-for, or --all"], hint=hint)
+        hint = "give its NUMBER, which `archiver status` shows, or --held-for with its reason, or --all"
+        raise ConfigError("archiver release", ["which hold is to end?"], hint=hint)
     numbers = [_number(each) for each in names]
     terminal = terminal_of(as_json, quiet, verbose)
     accounts = load_accounts(configs, terminal)
@@ -80,7 +80,7 @@ def release(
                 raise _no_such_hold(wanted)
             if unknown := [number for number in asked if number not in active]:
                 known = ", ".join(map(str, active)) or "none"
-                problem = f"there is no hold {unknown[0]} that lasts; those that do: {known}"
+                problem = f"there is no open hold {unknown[0]}; open holds: {known}"
                 raise ConfigError("archiver release", [problem], hint="`archiver status` shows them")
             recorder.write([HoldEndedFact(number, why, user(), utc_now()) for number in asked])
         ended = [active[number] for number in asked]
@@ -115,7 +115,7 @@ def _number(word: str) -> int:
 
 
 def _no_such_hold(reason: str) -> ConfigError:
-    problem = f'there is no hold with the reason "{printable(reason)}" that lasts'
+    problem = f'there is no open hold with the reason "{printable(reason)}" '
     return ConfigError("archiver release", [problem], hint="`archiver status` shows them")
 
 

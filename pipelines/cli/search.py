@@ -114,7 +114,11 @@ def search(configs: Chosen, vanished: bool, limit: int, index: bool, as_json: bo
     if terminal.tables and asked.only_indexes:
         for each in outcomes:
             if each.result is not None:
-                read = counted(each.result.reading.messages, "message")
+                read = (
+                    counted(each.result.reading.messages, "message")
+                    if each.result.reading.messages
+                    else "no new message"
+                )
                 cut = each.result.reading.cut
                 left = f"; {cut:,} of them have more than is indexed" if cut else ""
                 terminal.out.say(f"{each.account}: {read} read into the index of texts{left}")

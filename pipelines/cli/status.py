@@ -232,13 +232,25 @@ def _seen(outcome: AccountOutcome[Seen], settings: Settings, look: FleetLook) ->
         return outcome.result
     row = look.row_of(settings)
     if row is None or row.last is None:
-        return _refused(outcome, settings.file)
+        refused = _refused(outcome, settings.file)
+        if outcome.exit_code != ConfigError.exit_code or _has_begun(settings):
+            return refused
+        state = row.state if row is not None else "new"
+        return replace(refused, standing=replace(refused.standing, condition="never", state=state))
     at_work = row.claim is not None
     standing = by_ledger(outcome.account, str(settings.file), row, time.time(), at_work=at_work)
     if not standing.exit_code:
         failed: dict[str, Any] = {"condition": "failed", "exit_code": outcome.exit_code}
         standing = replace(standing, **failed, cause=outcome.message, next_step=None)
     return Seen(standing, None, outcome.message)
+
+
+def _has_begun(settings: Settings) -> bool:
+    """Whether there is an archive, as far as can be seen here."""
+    from archiver.account.account import Account
+
+    account = Account(settings)
+    return account.medium.is_remote or account.has_archive()
 
 
 def _refused(outcome: AccountOutcome[Any], file: Path) -> Seen:

@@ -25,6 +25,7 @@ _COLOURS: dict[Condition, str] = {
     "done": "32",
 }
 _COLUMNS = ("account", "state", "done", "messages", "size", "to go", "last success", "outcome")
+_SAID = {"never": "never run"}
 _NOW = 60.0
 _LEFT = frozenset({0, 1, 6, 7})
 
@@ -87,7 +88,11 @@ def summary(standings: Sequence[Standing]) -> str:
     counts = Counter(each.condition for each in standings)
     done = sum(not each.exit_code for each in standings)
     words = [f"{done:,} of {counted(len(standings), 'account')} done"]
-    words += [f"{counts[each]:,} {each}" for each in get_args(Condition) if counts[each] and each != "done"]
+    words += [
+        f"{counts[each]:,} {_SAID.get(each, each)}"
+        for each in get_args(Condition)
+        if counts[each] and each != "done"
+    ]
     if octets := sum(each.octets or 0 for each in standings):
         messages = sum(each.messages or 0 for each in standings)
         words.append(f"{counted(messages, 'message')}, {size(octets)} in the archives")

@@ -77,6 +77,17 @@ def test_the_ledger_alone_says_how_accounts_stand_and_why(fleet: Path) -> None:
     assert command("status", fleet, expect=2).output.count("third.toml: is not TOML") == 1
 
 
+def test_an_account_that_was_only_checked_has_not_failed(fleet: Path, dovecot: Dovecot) -> None:
+    account_file(fleet, dovecot, dovecot.fresh_user(), archive__path=str(fleet / "new")).rename(
+        fleet / "later.toml"
+    )
+    command("check", fleet / "later.toml")
+    shown = command("status", fleet, "--only", "later", "--only", "done", expect=2).output
+    assert re.search(r"^later +checked .*never +never \(2\)$", shown, re.MULTILINE), shown
+    assert "later.toml` makes one" in shown
+    assert "1 of 2 accounts done; 1 never run; " in shown
+
+
 def test_what_the_ledger_does_not_know_is_looked_up(fleet: Path) -> None:
     ledger = ledger_of(fleet)
     ledger.accounts.forget(["done"])

@@ -34,10 +34,13 @@ def test_a_hold_is_a_fact_that_status_shows_until_it_is_released(config: Path, a
     assert 'hold 1: messages in "INBOX", from or to bob@example.net; since ' in shown
     assert "hold 2: everything; since " in shown
     problem = archiver("release", config, "3", "--reason", "no", expect=2)["message"]
-    assert "there is no hold 3 that lasts; those that do: 1, 2" in problem
+    assert "there is no open hold 3; open holds: 1, 2" in problem
     assert [each["number"] for each in archiver("release", config, "1", "--reason", "settled")["ended"]] == [1]
     assert [each["number"] for each in archiver("status", config)["accounts"][0]["holds"]] == [2]
-    assert "there is no hold 1 that lasts" in archiver("release", config, "1", "--reason", "x", expect=2)["message"]
+    assert (
+        "there is no open hold 1; open holds: 2"
+        in archiver("release", config, "1", "--reason", "x", expect=2)["message"]
+    )
     run(config)
     archiver("verify", config, "--offline")
 
@@ -60,8 +63,8 @@ def test_a_hold_outlives_the_catalog_and_stops_older_programs(config: Path, arch
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ([], "why? Give --reason TEXT"),
-        (["--reason", " "], "why? Give --reason TEXT"),
+        ([], "no reason was given"),
+        (["--reason", " "], "no reason was given"),
         (["--reason", "x", "--folder", " "], "--folder: is empty"),
     ],
 )

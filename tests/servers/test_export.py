@@ -436,7 +436,7 @@ class TestTheCommand:
         lines = [line.split() for line in done.output.splitlines()]
         assert ["INBOX", "5", "INBOX.mbox"] in [[*line[:2], line[-1]] for line in lines if line]
         assert ["Work", "3", "Work.mbox"] in [[*line[:2], line[-1]] for line in lines if line]
-        assert "u1: 8 messages of 2 folders exported" in done.output
+        assert "u1: 8 messages exported from 2 folders" in done.output
         assert held(tmp_path / "out").keys() == {b"INBOX", b"Work"}
 
     def test_gives_one_document(self, config: Path, tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_a_message_is_gone_from_every_place_and_does_not_come_back(
     assert {path.split("/")[0] for path in traces(person.archive, *WORDS)} == before
     done = person("forget", DIGEST[:16], "--also-at-destination", *REASON)
     assert (done["number"], done["kept"]) == (1, [])
-    assert done["message"].endswith("; 2 copies are gone from the destination")
+    assert done["message"].endswith("; 2 copies removed from the destination")
     assert not (person.archive / "search.sqlite").exists()
     assert trigrams(person.archive / "bodies.sqlite", "tqu", "mes", table="parts") == ["mes"]
     assert traces(person.archive, *WORDS) == []
@@ -264,7 +264,7 @@ def test_a_journal_in_which_somebody_else_blotted_something_is_damaged(person: P
     [
         ([], "which messages? Give REF, --refs, or options"),
         (["INBOX/1", "--from", "x"], "cannot be combined"),
-        (["INBOX/1", "--yes"], "why? Give --reason TEXT"),
+        (["INBOX/1", "--yes"], "no reason was given"),
         (["--finish", "--yes"], "--finish chooses no messages"),
         (["--older-than", "soon"], "must be a number of days"),
         (["INBOX/99"], "no such message in the archive"),

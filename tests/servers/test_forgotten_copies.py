@@ -129,7 +129,7 @@ def test_copies_that_were_left_are_removed_when_somebody_asks_for_it(person: Per
     assert (person.left, person.has_only(*NUMBERS)) == ([1, 1, 1], True)
 
     done = person("forget", *LATER, "--number", "2")
-    assert "1 copy is gone from the destination" in done["message"]
+    assert "1 copy removed from the destination" in done["message"]
     assert (person.left, person.has_only(0, 2, 3, 4, 5)) == ([1, 0, 1], True)
     assert person("forget", *LATER)["copies_removed"] == 2
     assert (person.left, person.has_only(3, 4, 5)) == ([0, 0, 0], True)
@@ -242,7 +242,7 @@ def test_copies_with_other_line_ends_are_known_without_them(
         run(config)
         for options in ((hashlib.sha256(bare).hexdigest()[:16], *REASON), LATER):
             assert invoke(["forget", str(config), *options]) == 0
-        assert "1 copy is gone from the destination" in capsys.readouterr().out
+        assert "1 copy removed from the destination" in capsys.readouterr().out
         assert set(digests(mailbox_of(dovecot, new))) == {hashlib.sha256(mail(2)).hexdigest()}
 
 

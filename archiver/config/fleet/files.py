@@ -6,6 +6,7 @@ own line, and the other accounts are found.
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence, Set
@@ -63,7 +64,7 @@ def find_accounts(chosen: Chosen) -> FleetFiles:
             found = [(path, path.stem)]
         else:
             found = []
-            problems[str(path)] = ConfigError(str(path), ["no such file or folder"])
+            problems[str(path)] = ConfigError(str(path), ["no such file or folder"], hint=_instead_of(path))
         for file in _of_these(found, chosen, used):
             if file.parent not in folders:
                 folders[file.parent] = file.parent.resolve()
@@ -78,6 +79,17 @@ def find_accounts(chosen: Chosen) -> FleetFiles:
         problem = f"leaves no account in {_places(chosen.paths)}"
         problems["--except"] = ConfigError(" ".join(f"--except {glob}" for glob in chosen.but), [problem])
     return FleetFiles(tuple(files), problems, tuple(glob for glob in chosen.but if glob not in used))
+
+
+def _instead_of(path: Path) -> str:
+    """What to name instead of a path that is not there: what has a similar name beside it."""
+    try:
+        beside = [each.name for each in path.parent.iterdir() if each.suffix == ".toml" or each.is_dir()]
+    except OSError:
+        beside = []
+    if similar := difflib.get_close_matches(path.name, beside, n=1):
+        return f"did you mean {path.parent / similar[0]}?"
+    return "name an account file, or a folder of them"
 
 
 def fleet_conflicts(settings: Sequence[Settings]) -> Mapping[Path, ConfigError]:

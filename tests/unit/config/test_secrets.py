@@ -57,7 +57,10 @@ class TestAFileFromWindows:
 
     def test_a_mark_alone_is_no_password(self, tmp_path: Path) -> None:
         file = private(tmp_path, b"\xef\xbb\xbf\r\n")
-        assert str(failure("file", file)) == f"password of {ALICE}: {file} is empty"
+        assert (
+            str(failure("file", file))
+            == f"password of {ALICE}: {file} is empty; its first line must be the password"
+        )
 
     @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
     def test_another_encoding_is_named(self, tmp_path: Path, encoding: str) -> None:
