@@ -54,14 +54,14 @@ def check(
     secured, the folders with their sizes and their place in the archive, what is left out and why, and what a run
     would fetch.
 
-    Nothing is changed, neither on the server nor on disk, but the ledger of a fleet knows what was checked; whether
-    the disk takes the names of an archive's files is tried with an empty directory that is removed at once. A
-    password that is refused is not tried again.
+    Nothing is changed on the server or in the archive. The ledger of a fleet records that an account was checked;
+    an empty directory, which is removed at once, shows whether the disk takes the file names of an archive. A
+    refused password is not tried again.
 
-    Many accounts are looked at side by side, and one that hangs holds no other. The table has those with an error
-    first, then those with something to look at: no room for their mail on the disk or at the destination, messages
-    larger than what the destination takes, a mailbox that others fill. "takes" is how long the next run may take,
-    by what earlier runs took; "not ours" is mail at the destination that is not from this archive.
+    Many accounts are checked at the same time, and one that hangs delays no other. The table begins with those that
+    have an error, then those that need a look: no room for their mail on the disk or at the destination, messages
+    larger than the destination takes, a mailbox that others fill. "takes" is how long the next run may take, by
+    what earlier runs took; "not ours" is mail at the destination that is not from this archive.
 
     It also says where notices about runs would go, and sends none, unless you ask for a test with --notify.
 

@@ -99,7 +99,7 @@ def forget(
     message that is held (`archiver hold`) stays, and the exit code is 3. If this is cut off, the next command that
     writes to the archive ends it.
 
-    This cannot be undone. It does nothing about the source, about backups of the archive, and about exports.
+    This cannot be undone. Mail at the source, backups of the archive and exports are not touched.
 
     \b
       archiver forget configs/alice.toml INBOX/17

@@ -40,18 +40,18 @@ def hold(
     quiet: bool,
     verbose: bool,
 ) -> int:
-    """Forbid that messages of accounts are lost, for as long as the hold lasts: no verb and no rule forgets them,
-    in the archive, or prunes them, at the source. Archiving goes on; messages that come later are held, too.
+    """Protect messages for as long as the hold lasts: no verb and no rule may forget them, in the archive, or prune
+    them, at the source. Archiving goes on, and messages that come later are held, too.
 
-    Without options it holds everything. With --folder it holds what is in these folders, or was; with --address
-    what has that text among its sender and recipients; with both, what matches both. Either may be given several
-    times: then one of them is enough. A message whose headers are not recorded, or has a very long list of
-    recipients, counts as one of every address.
+    Without options everything is held. --folder holds what is or was in these folders; --address holds what has
+    that text in its sender or recipients; with both, a message must match both. Either may be given several times:
+    then one match is enough. A message whose headers are not recorded, or whose list of recipients is very long, is
+    held under every address.
 
-    Several accounts get a hold each, with a number of its own; the reason, given again to `archiver release
-    --held-for`, ends them together.
+    Each account gets a hold of its own, with its own number. `archiver release --held-for` with the same reason
+    ends all of them together.
 
-    A hold is a fact in the journal: who, when and why. `archiver status` shows it, with its number. It lasts until
+    The journal records who made the hold, when and why. `archiver status` shows it, with its number. It lasts until
     `archiver release` ends it.
 
     \b

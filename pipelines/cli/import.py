@@ -69,8 +69,8 @@ def import_(
     destination.
 
     The files are only read. No server is contacted, and no run takes the new folders for gone because the source
-    does not list them. Done again, it adds only what is new; a file that cannot be read is listed, with exit code
-    3, and tried again then.
+    does not list them. Run it again, and it adds only what is new. A file that cannot be read is listed, the exit
+    code is 3, and the next import tries it again.
 
     \b
       archiver import configs/alice.toml ~/.thunderbird/x1y2z3.default/Mail --dry-run

@@ -62,9 +62,9 @@ def login(
     says. Says first who has to log in, and then who did.
 
     A token that is kept and still works is renewed, and nobody is asked. Otherwise a person logs in: with a code on
-    any device (flow = "device"), or with a browser of this machine (flow = "browser"). If somebody else than the
-    account's user logs in, the token is not kept. An app or a service account needs nobody; it is tried whether it
-    gets a token.
+    any device (flow = "device"), or with a browser on this machine (flow = "browser"). If somebody else than the
+    account's user logs in, the token is not kept. An app or a service account needs no person: a token is fetched,
+    to see whether it works.
 
     No mail server is contacted; `archiver check` does that. Tokens are never shown.
 

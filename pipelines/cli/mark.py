@@ -63,7 +63,7 @@ def mark(
     After cutover a run archives and sends what is new, and changes nothing else at the destination: no flag, no
     deletion, no access right, no folder's name, until --after-cutover or another mark.
 
-    It is a fact in the journal of the account's archive, with who and when. An account that was not verified is
+    The journal of the account's archive records the mark, with who and when. An account that was not verified is
     marked as cutover only with --yes.
 
     \b

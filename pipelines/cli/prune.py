@@ -75,7 +75,7 @@ def prune(
     More than 50 messages or 10 % of a folder, or of the account, need --confirm-deletions, too; otherwise they
     stay, and the exit code is 3.
 
-    Killed or cut off at any moment, the next call finds out what was done. The list of what was removed is in the
+    If it is killed or cut off, the next call finds out what was done. The list of what was removed is in the
     journal, and in pruned/RUN.jsonl in the archive's directory.
 
     \b

@@ -40,12 +40,11 @@ def release(
     quiet: bool,
     verbose: bool,
 ) -> int:
-    """End holds that `archiver hold` began: by their numbers, which are those of one account; by their reason, in
-    all accounts that are named; or all. Nothing is forgotten by that; but what `[retention]` asks for is done at
-    the end of the next run.
+    """End holds that `archiver hold` began: by number, in one account; by their reason, in all the accounts that
+    are named; or all of them. This forgets nothing by itself, but the next run does what `[retention]` asks for.
 
-    It is a fact in the journal, as the hold is: who, when and why. A message that two holds keep stays held until
-    both have ended.
+    The journal records who ended it, when and why, as it does for the hold. A message under two holds stays held
+    until both have ended.
 
     \b
       archiver release configs/alice.toml 1 --reason "settled on 2026-11-20"

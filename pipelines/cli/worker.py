@@ -66,12 +66,12 @@ def worker(
     quiet: bool,
     verbose: bool,
 ) -> int:
-    """Do what `archiver run` does for each account of a fleet whose time has come, those first that have waited
-    longest, and go on until somebody ends it. Start it on as many hosts as you like, with the same account files:
-    the fleet's ledger, a PostgreSQL database that `[fleet] ledger` in their defaults.toml names, says which host
-    does which account. An account whose host dies is done by another one within three minutes.
+    """Do what `archiver run` does for each account of a fleet that is due, beginning with those that have waited
+    longest, and go on until you stop it. Start it on as many hosts as you like, with the same account files: the
+    fleet's ledger, a PostgreSQL database that `[fleet] ledger` in their defaults.toml names, says which host does
+    which account. If a host dies, others take over its accounts within three minutes.
 
-    The archives must be where each host finds them: in a bucket, or on a disk of the only host.
+    Keep the archives in a bucket, which every host reaches. On a disk they work only if one host has all accounts.
 
     \b
       archiver worker configs/                  until it is stopped; see configs/examples for a systemd unit

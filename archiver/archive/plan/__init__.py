@@ -1,7 +1,7 @@
 """What a run has to do: pure decisions from the server's listing and the catalog.
 
 folders  which folders are opened and why; which are gone
-same     whether UIDs still name the same messages
+same     whether UIDs still name the same messages: UIDVALIDITY and what else tells epochs apart
 amounts  how much there is to fetch, and in which slices
 twins    messages that the archive has already
 
