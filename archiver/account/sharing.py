@@ -178,8 +178,8 @@ def named(accounts: Sequence[Settings]) -> str:
     """Account files by their paths, the first few of many."""
     names = [str(each.file) for each in accounts[:_NAMED]]
     if more := len(accounts) - len(names):
-        return f"{', '.join(names)} and {more:,} more"
-    return " and ".join(names)
+        names.append(f"{more:,} more")
+    return " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
 
 
 def sharing_among(accounts: Sequence[Settings], others: Sequence[Settings] = ()) -> Mapping[Path, Sharing]:
