@@ -202,7 +202,8 @@ def _total(done: Sequence[ForgetDone], accounts: int) -> str:
         f"in all: {verb} {counted(messages, 'message')} ({size(octets)}) of {len(some):,} of {accounts:,} accounts"
     )
     if not some:
-        words = f"in all: no message to forget in {counted(accounts, 'account')}"
+        nothing = "no message to forget" if any(each.finished is None for each in done) else "nothing is left"
+        words = f"in all: {nothing} in {counted(accounts, 'account')}"
     held = sum(len(each.doomed.held) for each in done)
     words += f"; {counted(held, 'message is', 'messages are')} held" if held else ""
     return words + ("; --yes does it" if is_dry and some else "")

@@ -52,7 +52,7 @@ def release(
     """
     if bool(names) + every + (held_for is not None) != 1:
         hint = "give its NUMBER, which `archiver status` shows, or --held-for with its reason, or --all"
-        raise ConfigError("archiver release", ["which hold is to end?"], hint=hint)
+        raise ConfigError("archiver release", ["no hold was named"], hint=hint)
     numbers = [_number(each) for each in names]
     terminal = terminal_of(as_json, quiet, verbose)
     accounts = load_accounts(configs, terminal)
@@ -78,8 +78,8 @@ def release(
             if wanted is not None and not (asked or accounts.several):
                 raise _no_such_hold(wanted)
             if unknown := [number for number in asked if number not in active]:
-                known = ", ".join(map(str, active)) or "none"
-                problem = f"there is no open hold {unknown[0]}; open holds: {known}"
+                known = f"open holds: {', '.join(map(str, active))}" if active else "no hold is open"
+                problem = f"there is no open hold {unknown[0]}; {known}"
                 raise ConfigError("archiver release", [problem], hint="`archiver status` shows them")
             recorder.write([HoldEndedFact(number, why, user(), utc_now()) for number in asked])
         ended = [active[number] for number in asked]

@@ -99,7 +99,12 @@ def accounts_line(accounts: Sequence[Row], seconds: float) -> str:
     accounts are not complete."""
     left = [each["account"] for each in accounts if each["exit_code"]]
     here = [each.get("totals") for each in accounts]
-    fetched = f"{counted(_sum(here, 'fetched'), 'message')} ({size(_sum(here, 'fetched_bytes'))}) fetched"
+    number = _sum(here, "fetched")
+    fetched = (
+        f"{counted(number, 'message')} ({size(_sum(here, 'fetched_bytes'))}) fetched"
+        if number
+        else "nothing fetched"
+    )
     done = f"{len(accounts) - len(left):,} of {len(accounts):,} accounts complete, {fetched} in {span(seconds)}"
     more = f" and {len(left) - _NAMED:,} more" if len(left) > _NAMED else ""
     return printable(f"{done}; not complete: {', '.join(left[:_NAMED])}{more}" if left else done)
