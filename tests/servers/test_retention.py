@@ -14,6 +14,7 @@ from archiver.account.upkeep import retention
 from archiver.control.run import utc_today
 from pipelines.cli.main import invoke
 from tests.accounts import account_file, archive_of, archive_state, assert_whole, mail, run
+from tests.faults.replays import destination, mailbox_of
 from tests.servers.dovecot import Dovecot
 from tests.servers.wire import Append
 from tests.traces import traces
@@ -121,3 +122,28 @@ def test_what_was_pruned_stays(config: Path, dovecot: Dovecot, mail_user: str, p
     assert digests(config) == held - gone
     assert invoke(["forget", str(config), "--vanished", "--reason", "all that is gone", "--yes"]) == 0
     assert digests(config) == held - gone
+
+
+def test_copies_of_what_the_rule_forgot_stay_unless_somebody_names_its_number(
+    dovecot: Dovecot, tmp_path: Path, passed: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They follow `[replay] vanished`."""
+    user, new = dovecot.fresh_user(), dovecot.fresh_user()
+    dovecot.append_many(user, "INBOX", [Append(mail(n)) for n in range(MESSAGES)])
+    file = account_file(tmp_path, dovecot, user, **destination(tmp_path, dovecot, new), **RULE)
+    run(file)
+    dovecot.expunge(user, "INBOX", [2, 3])
+    run(file)
+    passed(181)
+    assert notices(run(file)) == [("forgotten", 2)]
+    capsys.readouterr()
+    assert invoke(["status", str(file)]) == 0
+    assert "still at the destination" not in capsys.readouterr().out
+    later = ["forget", str(file), "--finish", "--also-at-destination"]
+    assert invoke(later) == 0
+    assert "nothing is left" in capsys.readouterr().out
+    assert mailbox_of(dovecot, new)[b"INBOX"].total() == MESSAGES
+    assert invoke([*later, "--number", "1"]) == 0
+    assert "2 copies are gone from the destination" in capsys.readouterr().out
+    assert mailbox_of(dovecot, new) == mailbox_of(dovecot, user)
+    assert run(file).report["status"] == "complete"
