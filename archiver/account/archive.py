@@ -280,6 +280,16 @@ class Archive(Struct, frozen=True):
         there is none."""
         return known_number(self.settings, self.catalog)
 
+    @property
+    def numbers_there(self) -> frozenset[int]:
+        """All numbers of the account's destination: its own, and those of places there to which messages were
+        restored."""
+        settings, number = self.settings.destination, self.destination_number
+        if settings is None:
+            return frozenset()
+        places = self.catalog.replicas.restores.places(address_in(settings))
+        return frozenset([each.number for each in places] + ([] if number is None else [number]))
+
     def stranded_copies(self) -> dict[str, int]:
         """How many copies of ours are at the account's destination of folders that the source no longer has, by
         their names."""

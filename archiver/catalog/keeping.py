@@ -69,7 +69,8 @@ class HeldPlace(Struct, frozen=True):
 
 class HeldCopy(Struct, frozen=True):
     """A copy of a message, as far as known: the number of the destination, the folder there, by its number and its
-    raw name, and the UID there. `sent_digest`, `likeness` and `size` are as it was recorded; None: not known."""
+    raw name, and the UID there. `sent_digest`, `likeness` and `size` are as it was recorded; None: not known.
+    `restored`: somebody put it back there, and the number is that of a place to restore to."""
 
     destination: int
     target: int
@@ -79,6 +80,7 @@ class HeldCopy(Struct, frozen=True):
     sent_digest: Digest | None
     likeness: str | None
     size: int | None
+    restored: bool
 
 
 class LeftCopy(Struct, frozen=True):
@@ -124,8 +126,7 @@ class Forgettable(Protocol):
         """How many messages there are, each digest once."""
 
     def copies(self, keys: Collection[MessageKey]) -> Sequence[HeldCopy]:
-        """The copies of these messages that exist at destinations as far as known, also those that were stored
-        twice, without what was restored."""
+        """The copies of these messages that exist as far as known, also those that were stored twice."""
 
     def being_sent(self, keys: Collection[MessageKey]) -> int:
         """How many times these messages were being sent to a destination when that was cut off, so that it is not

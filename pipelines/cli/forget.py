@@ -238,7 +238,7 @@ def _forget(settings: Settings, order: _Order, emit: Emit) -> AccountOutcome[For
         done = ForgetDone(
             doomed,
             _subjects(archive, doomed),
-            archive.destination_number,
+            archive.numbers_there,
             order.there,
             left=_left(archive),
             before=was_before,
@@ -353,7 +353,7 @@ def _finish(settings: Settings, numbers: Sequence[int], emit: Emit, *, copies: b
         done = ForgetDone(
             forgetting.Doom(),
             {},
-            archive.destination_number,
+            archive.numbers_there,
             there=True,
             finished=finished.kept,
             removed=finished.removed,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -32,12 +32,12 @@ _DIGITS = 16
 class ForgetDone(Struct, frozen=True):
     """What `doomed` became: forgotten under `number`, None if it was only listed. `kept` is what could not be
     removed, `finished` what an earlier command had left, by number, of which `removed` copies were removed.
-    `there`: also at the destination of that number. `left` copies of what was forgotten before are still at
+    `there`: also at the destination of these numbers. `left` copies of what was forgotten before are still at
     destinations. Of the messages that were named, so many had been forgotten `before`."""
 
     doomed: Doom
     subjects: Mapping[Digest, str]
-    destination: int | None
+    destinations: Collection[int]
     there: bool
     number: int | None = None
     kept: Sequence[tuple[str, str]] = ()
@@ -49,7 +49,7 @@ class ForgetDone(Struct, frozen=True):
     @property
     def copies(self) -> int:
         """How many copies are at the account's destination."""
-        return sum(each.destination == self.destination for each in self.doomed.copies)
+        return sum(each.destination in self.destinations for each in self.doomed.copies)
 
     @property
     def octets(self) -> int:

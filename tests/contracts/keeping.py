@@ -56,18 +56,18 @@ class KeepingContract:
         assert held(account.keeping, [(1, 1), (2, 1)]) == {}
 
     def test_copies_of_what_was_forgotten_are_known_until_they_are_gone(self, catalog: Catalog) -> None:
-        """By nothing that they say; those that were removed by then, and those of a place to restore
-        to, are not among them."""
+        """By nothing that they say; those that were removed by then are not among them."""
         place = RestorePlaceFact(2, "mail.example.org", "alice", 993, None, AT)
         restored = TargetFact(3, 2, b"Back", 79, "first", AT)
         apply(catalog, *ACCOUNT, place, restored, *map(stored, (1, 2, 3)))
         apply(catalog, copied(1, 11), copied(2, 12), copied(3, 13), copied(1, 14, target=3))
         apply(catalog, RemovedFact(1, (13,), "user", AT), TwinFact(1, 15, 1, 1, NONE, True, AT))
         keeping = catalog.keeping
-        assert [(each.target, each.uid, each.key) for each in keeping.copies([(1, 1), (1, 2), (1, 3)])] == [
-            (1, 11, (1, 1)),
-            (1, 12, (1, 2)),
-            (1, 15, (1, 1)),
+        assert [(each.uid, each.key, each.restored) for each in keeping.copies([(1, 1), (1, 2), (1, 3)])] == [
+            (11, (1, 1), False),
+            (12, (1, 2), False),
+            (15, (1, 1), False),
+            (14, (1, 1), True),
         ]
         apply(catalog, IntentFact(1, 16, ((1, 2), (1, 3)), AT), UnsentFact(1, ((1, 2),), AT))
         assert (keeping.being_sent([(1, 1), (1, 3)]), keeping.being_sent([(1, 1), (1, 2)])) == (1, 0)

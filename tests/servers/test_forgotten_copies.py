@@ -142,6 +142,23 @@ def test_copies_that_were_left_are_removed_when_somebody_asks_for_it(person: Per
     assert person.left == [0, 0, 0]
 
 
+def test_what_was_restored_to_the_destination_is_a_copy_there(
+    dovecot: Dovecot, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    person = Person(dovecot, dovecot, capsys, tmp_path)
+    dovecot.expunge(person.new, "Work", [2, 4])
+    run(person.config)
+    named = [hashlib.sha256(secret(n)).hexdigest()[:16] for n in (0, 1)]
+    person("restore", *named, "--to", "destination", "--yes")
+    assert person.has_only(*NUMBERS)
+    assert person("forget", named[0], "--also-at-destination", *REASON)["copies"] == 1
+    assert person.has_only(1, 2, 3, 4, 5)
+    person.forget(1)
+    assert person("forget", *LATER)["copies_removed"] == 1
+    assert person.has_only(2, 3, 4, 5)
+    person.is_whole()
+
+
 def test_where_its_user_renamed_the_folder_they_are_found_or_gone(person: Person) -> None:
     """The folder has another name, another one has its name, and one of the copies was deleted by its user."""
     person.forget(0, 1)

@@ -48,7 +48,7 @@ class CopyEraser(Struct):
         return list(dict.fromkeys(line for each in copies for line in self._tried[each[:2]]))
 
     def _erase(self, copies: Sequence[ForgottenCopy]) -> list[Kept]:
-        archive, number = self.archive, self.archive.destination_number
+        archive, numbers = self.archive, self.archive.numbers_there
         left = {each.copy[:2]: each for each in archive.catalog.keeping.left_copies()}
         holds = _held_since(archive, {each.forget for each in left.values()})
         current = _current(archive)
@@ -62,7 +62,7 @@ class CopyEraser(Struct):
             if known.forget in holds:
                 staying[known.forget] += 1
                 continue
-            if known.destination != number or archive.settings.destination is None:
+            if known.destination not in numbers:
                 elsewhere[known.destination] += 1
                 continue
             here.setdefault(each[0], CopiesOf(known.raw, known.uidvalidity, [])).copies.append(each)

@@ -85,7 +85,9 @@ def doom(archive: Archive, digests: Collection[Digest], meant: Callable[[HeldPla
     kept = {of[key]: HeldMessage(places[of[key]], hold) for key, hold in held(keeping, of).items()}
     messages = {digest: its for digest, its in places.items() if digest not in elsewhere and digest not in kept}
     keys = [place.key for its in messages.values() for place in its]
-    return Doom(messages, kept, elsewhere, keeping.copies(keys), keeping.being_sent(keys))
+    there = archive.numbers_there
+    copies = [each for each in keeping.copies(keys) if not each.restored or each.destination in there]
+    return Doom(messages, kept, elsewhere, copies, keeping.being_sent(keys))
 
 
 def forget(
@@ -96,8 +98,8 @@ def forget(
     Raises:
         ArchiverError: it was cut off, `finish` goes on; or nothing was changed.
     """
-    number = archive.destination_number
-    copies = [(each.target, each.uid) for each in doomed.copies if there and each.destination == number]
+    numbers = archive.numbers_there if there else ()
+    copies = [(each.target, each.uid) for each in doomed.copies if each.destination in numbers]
     places = {each.key: each.placement for each in doomed.places}
     known = list(known_by(doomed.copies, places, archive.store))
     step = _step(archive, recorder, archive.guarded(control), there=there)

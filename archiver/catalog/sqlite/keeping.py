@@ -82,14 +82,13 @@ SELECT min(gone) FROM (
 """
 _COPIES = f"""
 SELECT target.destination, target.number, target.raw, its.target_uid, its.uid,
-    its.sent_digest, its.likeness, its.size
+    its.sent_digest, its.likeness, its.size, target.destination IN (SELECT number FROM restore_place)
 FROM (
     SELECT target, target_uid, epoch, uid, sent_digest, likeness, size FROM copy WHERE removed_at IS NULL
     UNION ALL SELECT target, target_uid, epoch, uid, NULL, NULL, NULL FROM twin
     WHERE NOT EXISTS (SELECT 1 FROM copy WHERE copy.target = twin.target AND copy.target_uid = twin.target_uid)
 ) AS its JOIN target ON target.number = its.target AND target.ended_at IS NULL
-WHERE its.epoch = :epoch AND its.uid IN {any_of("uids")}
-AND target.destination NOT IN (SELECT number FROM restore_place) ORDER BY target.number, its.target_uid
+WHERE its.epoch = :epoch AND its.uid IN {any_of("uids")} ORDER BY target.number, its.target_uid
 """
 _BEING_SENT = f"SELECT count(*) FROM intent WHERE epoch = :epoch AND uid IN {any_of('uids')}"
 _LEFT = """
@@ -155,9 +154,9 @@ class SqlKeeping:
     def copies(self, keys: Collection[MessageKey]) -> Sequence[HeldCopy]:
         with self._database.reading() as connection:
             return [
-                HeldCopy(destination, target, raw, there, (epoch, uid), *known)
+                HeldCopy(destination, target, raw, there, (epoch, uid), sent, likeness, size, bool(restored))
                 for epoch, uids in by_epoch(keys).items()
-                for destination, target, raw, there, uid, *known in connection.execute(
+                for destination, target, raw, there, uid, sent, likeness, size, restored in connection.execute(
                     _COPIES, {"epoch": epoch, "uids": json_list(uids)}
                 )
             ]
