@@ -228,9 +228,10 @@ def _show_account(
         out.say(f"  stays: {_line(done, digest, shared.places)}: {why}")
     _more(len(done.doomed.elsewhere), out)
     for digest, held in list(done.doomed.held.items())[:_SHOWN]:
-        hold = f"hold {held.hold.number}: {hold_words(hold_to_record(held.hold))}"
-        out.say(f"  held: {_line(done, digest, held.places)}: {hold}", "yellow")
+        out.say(f"  held by hold {held.hold.number}: {_line(done, digest, held.places)}", "yellow")
     _more(len(done.doomed.held), out)
+    for number, hold in sorted({each.hold.number: each.hold for each in done.doomed.held.values()}.items()):
+        out.say(f"  hold {number}: {hold_words(hold_to_record(hold))}", "yellow")
     for what, why in done.kept[:_SHOWN]:
         out.say(f"  not removed: {printable(what)}: {printable(why)}", "yellow")
     _more(len(done.kept), out)

@@ -60,8 +60,8 @@ def test_what_a_person_wrote_is_forgotten_in_all_accounts(
     capsys.readouterr()
     assert invoke(["forget", str(office / "carol.toml"), "--from", "bob"]) == 0
     shown = capsys.readouterr().out
-    assert "held: " in shown
-    assert "To everybody  [INBOX/1, INBOX/3]: hold 1: everything" in shown
+    assert "  held by hold 1: " in shown
+    assert "To everybody  [INBOX/1, INBOX/3]\n  hold 1: everything; since " in shown
     archiver("release", office / "carol.toml", "1", "--reason", "settled")
     archiver("forget", office, "--from", "bob@example.net", *WHY)
     assert found_in(archiver, office) == {"alice": 0, "carol": 0, "dave": 0}
