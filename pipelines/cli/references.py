@@ -21,6 +21,7 @@ from archiver.mail.model import INBOX, StoredMessage
 
 if TYPE_CHECKING:
     from archiver.account.archive import Archive
+    from archiver.catalog.keeping import HeldPlace
 
 _REFERENCE_DIGITS = 16
 _PLACES = 1000
@@ -159,13 +160,30 @@ def is_forgotten(archive: Archive, reference: str) -> bool:
     return is_one and _why_forgotten(archive, reference) is not None
 
 
+def _forgotten_last(archive: Archive, reference: str) -> int:
+    """The last epoch in which a forgotten message had this place; 0 if none had it."""
+    keeping = archive.catalog.keeping
+    places = (place for each in keeping.forgets() for place in keeping.forgotten_places(each.number))
+    return max((each.key[0] for each in places if _is_at(each, reference)), default=0)
+
+
+def _is_at(place: HeldPlace, reference: str) -> bool:
+    """Whether a reference names this place."""
+    match = _PLACE.fullmatch(reference)
+    if match is None or int(match[2]) != place.key[1]:
+        return False
+    is_inbox = place.folder == match[1].upper() == "INBOX"
+    return is_inbox or match[1] in (place.folder, printable(place.folder))
+
+
 def _why_forgotten(archive: Archive, reference: str) -> str | None:
     """That what a reference names was forgotten; None: it was not."""
     keeping = archive.catalog.keeping
     for each in keeping.forgets():
         for place in keeping.forgotten_places(each.number):
-            named = reference in (f"{place.folder}/{place.key[1]}", f"{printable(place.folder)}/{place.key[1]}")
-            if named or (len(reference) >= 8 and place.placement.digest.startswith(reference.lower())):
+            if _is_at(place, reference) or (
+                len(reference) >= 8 and place.placement.digest.startswith(reference.lower())
+            ):
                 return f"was forgotten on {each.at[:10]} (number {each.number}): {printable(each.reason)}"
     return None
 
@@ -185,6 +203,10 @@ def _candidates(archive: Archive, reference: str) -> list[Found]:
     current = [each for each in found if each.is_current]
     if query.uid is not None and current:
         found = current  # UIDs of ended epochs give way to current ones
+    elif (
+        query.uid is not None and found and _forgotten_last(archive, reference) > max(each.key[0] for each in found)
+    ):
+        found = []  # it is what the folder had last under that UID that was named, not what it had before
     return sorted(found, key=lambda each: each.gone_at is not None)
 
 

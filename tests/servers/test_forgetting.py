@@ -191,6 +191,23 @@ def test_copies_that_a_killed_forget_left_are_removed_when_it_is_said_again(pers
     person.is_without()
 
 
+def test_said_again_it_means_no_message_that_an_earlier_epoch_had_under_that_uid(person: Person) -> None:
+    """The folder was deleted and made again, and what it had before is in the archive alone."""
+    run(person.config)
+    server, user = person.dovecot, person.user
+    server.delete(user, "Work")
+    server.create(user, "Work")
+    server.append_many(user, "Work", [Append(mail(21)), Append(mail(22))])
+    run(person.config)
+    deleted, meant = (hashlib.sha256(mail(number)).hexdigest() for number in (10, 21))
+    said = ("Work/1", *REASON)
+    assert [each["digest"] for each in person("forget", *said)["messages"]] == [meant]
+    again = person("forget", *said)
+    assert (again["messages"], again["forgotten_before"]) == ([], 1)
+    assert "was forgotten on" in person("show", "Work/1", expect=2)["error"]["message"]
+    assert person("forget", deleted[:16])["messages"][0]["digest"] == deleted
+
+
 def test_it_stays_away_in_a_new_epoch_in_another_folder_and_when_it_comes_anew(person: Person) -> None:
     """The same octets under another UID are the same message; so are they after it had left the source."""
     run(person.config)
