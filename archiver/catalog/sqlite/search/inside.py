@@ -10,6 +10,7 @@ through instead.
 from __future__ import annotations
 
 import sqlite3
+import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple
@@ -41,7 +42,8 @@ _FEW_WORDS, _MANY_WORDS = 2000, 20_000  # so many different words are looked for
 _FIRST = 4000  # so many of the newest are compared before the index is asked for more than that
 _AT_ONCE = 100
 _MOST_AT_ONCE = 800
-_BEFORE, _AFTER = 24, 80  # characters of a snippet
+_BEFORE = 12  # columns of a snippet: in a narrow table what was found should not be cut off
+_AFTER = 80  # characters
 _NEAR = 100  # characters by which folding moved something: each place is tried
 _EARLIEST = -(2**63)
 
@@ -206,8 +208,17 @@ def _snippet(text: str, within: str, at: int, length: int) -> str:
     """The text around what was found at `at` of `within`, which is the same text `folded`."""
     # As long as the text is, it nearly always has each character where it was.
     start, end = (at, at + length) if len(within) == len(text) else _unfolded(text, within, at, length)
-    first, last = max(0, start - _BEFORE), end + _AFTER
+    first, last = _beginning(text, start), end + _AFTER
     return ("…" if first else "") + text[first:last] + ("…" if last < len(text) else "")
+
+
+def _beginning(text: str, found: int) -> int:
+    """Where a snippet begins, for what was found at that place: with a word, if possible."""
+    start, columns = found, 0
+    while start and columns < _BEFORE:
+        start -= 1
+        columns += 2 if unicodedata.east_asian_width(text[start]) in "WF" else 1
+    return text.find(" ", start, found) + 1 or start if start else 0
 
 
 def _unfolded(text: str, within: str, at: int, length: int) -> tuple[int, int]:
