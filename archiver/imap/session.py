@@ -56,7 +56,7 @@ _PIECE = 64 << 10  # octets of a response that count as another one, if they bri
 #: A status response ends with text for people. If that ends with "{5}", no literal follows.
 _STATUS = re.compile(rb"\A(?:\+|\S+ (?:OK|NO|BAD|BYE|PREAUTH)\b)", re.IGNORECASE)
 #: How nearly all responses with a message begin.
-_MESSAGE = re.compile(rb"(\* \d{1,10} FETCH \([^{}\r\n]{1,4096}BODY\[\] )\{(\d{1,10})\}\r\n")
+_MESSAGE = re.compile(rb"(\* \d{1,10} FETCH \([^{}\r\n]{1,4096}BODY\[\] )\{(\d{1,9})\}\r\n")
 _NUMBERS = re.compile(rb"\A\* (?:E?SEARCH|VANISHED)\b", re.IGNORECASE)
 
 
