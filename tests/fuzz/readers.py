@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
+from archiver.config.moment import moment_of
 from archiver.errors import ArchiverError, Where
 from archiver.facts.segment import FORMAT, parsed
 from archiver.imap import fetch_row, limits, replies, tokens
@@ -117,12 +118,12 @@ def folder_name(octets: bytes) -> None:
 def date(octets: bytes) -> None:
     """A date of a header, of a server, and of a command."""
     text = octets.decode("utf-8", "backslashreplace")
-    content.date_seconds(text)
-    seconds = content.internaldate_seconds(text)
-    sent = content.internaldate_to_send(text, 0)
-    assert seconds is None or content.internaldate_seconds(sent) is not None
+    dates.date_seconds(text)
+    seconds = dates.internaldate_seconds(text)
+    sent = dates.internaldate_to_send(text, 0)
+    assert seconds is None or dates.internaldate_seconds(sent) is not None
     with suppress(ArchiverError, ValueError):
-        dates.moment_of(text, "--since")
+        moment_of(text, "--since")
 
 
 def header(octets: bytes) -> None:
