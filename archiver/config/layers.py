@@ -9,6 +9,7 @@ must not move because somebody runs a part of a fleet.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,8 @@ from msgspec import Struct
 from archiver.errors import ConfigError
 
 DEFAULTS = "defaults.toml"
+_TWICE = re.compile(r"Cannot declare (\(.*\)) twice \(at line (\d+),")
+_NAME = re.compile(r"'([^']*)'")
 Tree = dict[str, Any]
 
 #: Keys that refer to something else. Their table is a single value: { file } replaces { env } as a whole.
@@ -119,8 +122,17 @@ def read_toml(file: Path) -> Tree:
         elif isinstance(error, UnicodeDecodeError):
             problem = f"is not UTF-8 (octet {error.start + 1}); save it as UTF-8"
         else:
-            problem = f"is not TOML: {error}"
+            problem, hint = _not_toml(str(error))
     raise ConfigError(str(file), [problem], hint=hint)
+
+
+def _not_toml(words: str) -> tuple[str, str | None]:
+    """What is wrong, in an admin's words, and what to do; `words` are tomllib's."""
+    if (twice := _TWICE.match(words)) is not None:
+        table = ".".join(_NAME.findall(twice[1]))
+        hint = f"put its keys below the first [{table}], which `archiver init` writes with most keys as comments"
+        return f"[{table}] begins a second time at line {twice[2]}", hint
+    return f"is not TOML: {words.replace('Cannot overwrite a value', 'a key is given a second time')}", None
 
 
 def merge(under: Tree, over: Tree) -> Tree:

@@ -195,7 +195,8 @@ def _total(done: Sequence[ForgetDone], accounts: int) -> str:
     messages, octets = sum(len(each.doomed.messages) for each in some), sum(each.octets for each in some)
     if any(each.finished for each in done) and not some:
         removed, gone = sum(each.removed for each in done), sum(bool(each.finished) for each in done)
-        return f"in all: finished in {gone:,} of {counted(accounts, 'account')}; {removed:,} copies removed"
+        copies = counted(removed, "copy", "copies")
+        return f"in all: finished in {gone:,} of {counted(accounts, 'account')}; {copies} removed"
     is_dry = all(each.number is None for each in some)
     verb = "would forget" if is_dry else "forgot"
     words = (
@@ -235,7 +236,9 @@ def _show_account(
     for what, why in done.kept[:_SHOWN]:
         out.say(f"  not removed: {printable(what)}: {printable(why)}", "yellow")
     _more(len(done.kept), out)
-    out.say(f"{outcome.account}: {printable(outcome.message or '')}", "yellow" if outcome.exit_code else "green")
+    message = printable(outcome.message or "")
+    said = message if several else f"{outcome.account}: {message}"
+    out.say(said, "yellow" if outcome.exit_code else "green")
 
 
 def _more(number: int, out: PlainConsole) -> None:
@@ -268,7 +271,7 @@ def reason_of(text: str | None, verb: str) -> str:
     """
     reason = " ".join((text or "").split())
     if not reason:
-        hint = "give --reason TEXT; it stays in the archive's journal for those who ask later"
+        hint = "give --reason TEXT, which the archive's journal keeps for those who ask later"
         raise ConfigError(f"archiver {verb}", ["no reason was given"], hint=hint)
     return reason
 

@@ -287,7 +287,8 @@ def _show(outcomes: Sequence[AccountOutcome[SearchResult]], terminal: Terminal, 
             out.say(f"\n{account}", "bold")
         out.table(_table(result.found, out.width))
         if result.more:
-            out.say(f"only the newest {len(result.found):,} are shown; --limit shows more")
+            shown = "message is" if len(result.found) == 1 else f"{len(result.found):,} are"
+            out.say(f"only the newest {shown} shown; --limit shows more")
     found = sum(len(result.found) for _, result in results)
     if found or len(results) == len(outcomes):
         word = "shown" if any(result.more for _, result in results) else "found"

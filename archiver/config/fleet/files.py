@@ -82,7 +82,7 @@ def find_accounts(chosen: Chosen) -> FleetFiles:
 
 
 def _instead_of(path: Path) -> str:
-    """What to name instead of a path that is not there: what has a similar name beside it."""
+    """What to name instead of a path that is not there: what has a similar name in the same folder."""
     try:
         beside = [each.name for each in path.parent.iterdir() if each.suffix == ".toml" or each.is_dir()]
     except OSError:

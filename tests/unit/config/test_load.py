@@ -412,6 +412,19 @@ class TestMistakes:
             "is not TOML: Invalid value (at line 2, column 8)",
         )  # fmt: skip
 
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            ("[a]\n[source.x]\n[source.x]", "[source.x] begins a second time at line 3; put its keys below"),
+            ("[a]\nb = 1\nb = 2\n", "is not TOML: a key is given a second time (at line 3,"),
+        ],
+    )
+    def test_that_is_there_twice(self, tmp_path: Path, text: str, said: str) -> None:
+        file = tmp_path / "alice.toml"
+        file.write_text(text)
+        with pytest.raises(ConfigError, match=re.escape(said)):
+            load_account(file)
+
     def test_not_utf8(self, tmp_path: Path) -> None:
         file = tmp_path / "alice.toml"
         file.write_bytes(b"# \xe4")
