@@ -192,22 +192,21 @@ def _is_told(done: ForgetDone) -> bool:
 def _total(done: Sequence[ForgetDone], accounts: int) -> str:
     """What all accounts have, in one line."""
     some = [each for each in done if each.doomed.messages]
-    messages, octets = sum(len(each.doomed.messages) for each in some), sum(each.octets for each in some)
-    if any(each.finished for each in done) and not some:
-        removed, gone = sum(each.removed for each in done), sum(bool(each.finished) for each in done)
-        copies = counted(removed, "copy", "copies")
-        return f"in all: finished in {gone:,} of {counted(accounts, 'account')}; {copies} removed"
+    finished = [each for each in done if each.finished]
     is_dry = all(each.number is None for each in some)
-    verb = "would forget" if is_dry else "forgot"
-    words = (
-        f"in all: {verb} {counted(messages, 'message')} ({size(octets)}) of {len(some):,} of {accounts:,} accounts"
-    )
-    if not some:
+    if some:
+        messages, octets = sum(len(each.doomed.messages) for each in some), sum(each.octets for each in some)
+        what = f"{counted(messages, 'message')} ({size(octets)}) of {len(some):,} of {accounts:,} accounts"
+        words = f"{'would forget' if is_dry else 'forgot'} {what}"
+    elif finished:
+        copies = counted(sum(each.removed for each in done), "copy", "copies")
+        words = f"finished in {len(finished):,} of {counted(accounts, 'account')}; {copies} removed"
+    else:
         nothing = "no message to forget" if any(each.finished is None for each in done) else "nothing is left"
-        words = f"in all: {nothing} in {counted(accounts, 'account')}"
+        words = f"{nothing} in {counted(accounts, 'account')}"
     held = sum(len(each.doomed.held) for each in done)
     words += f"; {counted(held, 'message is', 'messages are')} held" if held else ""
-    return words + ("; --yes does it" if is_dry and some else "")
+    return f"in all: {words}" + ("; --yes does it" if is_dry and some else "")
 
 
 def _show_account(
