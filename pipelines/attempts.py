@@ -59,12 +59,12 @@ class RunScope(Struct, frozen=True):
 
 
 class Remembered(Struct, frozen=True):
-    """What the ledger of its fleet has of an account in which nothing was left to do: its fingerprint, and the name
-    of its last run, and whether that ended well."""
+    """What the ledger of its fleet has of an account in which nothing was left to do: its fingerprint, the name of
+    its last run, and whether that was of the verb that runs now and ended well."""
 
     fingerprint: str
     run: str | None
-    ended_well: bool
+    was_done: bool
 
 
 class Run(Struct, frozen=True):

@@ -137,9 +137,9 @@ class _Look:
 
     @property
     def _is_done(self) -> bool:
-        """Whether the user named the run, and the account was looked at under this name."""
+        """Whether the user named the run, and the account was looked at under this name, by the same verb."""
         given = self.looking.names.given
-        return given is not None and given == self.remembered.run and self.remembered.ended_well
+        return given is not None and given == self.remembered.run and self.remembered.was_done
 
     def _was_used(self, shown: Fingerprint) -> bool:
         """Whether the archive knows a run of this name: what is done of it is not done again."""

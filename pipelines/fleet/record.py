@@ -77,10 +77,11 @@ class FleetRecord:
     def _know(self, settings: Settings, known: Account) -> None:
         last = known.last
         complete = last.run if last is not None and last.exit_code == 0 else None
-        self._progress[settings.account] = _Progress(complete, settings.destination is not None, known.state)
+        done = complete if last is not None and last.verb == self._verb else None
+        self._progress[settings.account] = _Progress(complete, done, settings.destination is not None, known.state)
         if known.fingerprint is not None:
             self._remembered[settings.account] = Remembered(
-                known.fingerprint, None if last is None else last.run, complete is not None
+                known.fingerprint, None if last is None else last.run, done is not None
             )
 
     @property
@@ -165,7 +166,7 @@ class FleetRecord:
         again."""
         run, now = self._runs[account].name, time.time()
         known, what = self._progress[account], happened(self._verb, 0)
-        if run == known.complete:
+        if run == known.done:
             return  # it ended before, and nobody looked again
         began, at = moment(now - event.seconds), moment(now)
         begun = RunBegun(name, run, self._verb, began, owner_of_claims())
@@ -245,9 +246,11 @@ class _Reached(Struct, frozen=True):
 
 
 class _Progress(Struct):
-    """`complete` is the account's last run, if that ended with 0; `state` how far it was before this command."""
+    """`complete` is the account's last run, if that ended with 0, and `done` the same if it was of this verb;
+    `state` is how far the account was before this command."""
 
     complete: str | None
+    done: str | None
     has_destination: bool
     state: State
 

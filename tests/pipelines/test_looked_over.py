@@ -393,6 +393,28 @@ def test_a_night_with_a_name_is_looked_at_once(fleet: Fleet, tmp_path: Path) -> 
     assert ledger_of(tmp_path)["a"].success == success
 
 
+def test_a_night_whose_name_only_an_archive_has_looks_at_the_destination(dovecot: Dovecot, tmp_path: Path) -> None:
+    there = {}
+    for name in ("lost", "whole"):
+        user, there[name] = dovecot.fresh_user(), dovecot.fresh_user()
+        dovecot.append_many(user, "INBOX", mails(range(3)))
+        keys = destination(tmp_path / name, dovecot, there[name])
+        member(tmp_path / "fleet", dovecot, user, name=name, **keys)
+    night(tmp_path / "fleet", "--run", "first")
+    assert {each.last.verb for each in ledger_of(tmp_path / "fleet").values()} == {"run"}
+    command("archive", tmp_path / "fleet", "--run", "2026-11-29")
+    dovecot.expunge(there["lost"], "INBOX", [1])
+
+    ended = night(tmp_path / "fleet", "--run", "2026-11-29")
+
+    assert opened(ended) == {"lost"}
+    assert ended["lost"]["totals"]["destination"]["removed"] == 1
+    assert {each.last.verb for each in ledger_of(tmp_path / "fleet").values()} == {"run"}
+    logins = {name: dovecot.logins(user) for name, user in there.items()}
+    assert opened(night(tmp_path / "fleet", "--run", "2026-11-29")) == {"lost"}
+    assert dovecot.logins(there["whole"]) == logins["whole"]
+
+
 def test_an_archive_from_a_backup_is_opened_even_if_the_night_was_looked_at(fleet: Fleet, tmp_path: Path) -> None:
     archive, inbox = archive_of(fleet["b"][0]), fleet["b"][1].folders[b"INBOX"]
     subprocess.run(["cp", "-a", archive, tmp_path / "backup"], check=True)  # with times, as backups have them
