@@ -159,7 +159,11 @@ class _Command:
             claims.check(_name(attempt.settings))
 
         looking = Looking(remembered, partial(is_replayed, options), names, may_go_on)
-        return Glance(turns, looking, partial(self._claim, claims), partial(self._settle, claims)).take()
+
+        def leave(turn: Turn) -> None:
+            claims.give_back([turn.name])
+
+        return Glance(turns, looking, partial(self._claim, claims), partial(self._settle, claims), leave).take()
 
     def _claim(self, claims: Claims, turns: Sequence[Turn]) -> Sequence[Turn]:
         """Claim these; returns those of them that nobody else has or has done meanwhile."""
@@ -177,9 +181,8 @@ class _Command:
         claims.give_back([name for name, ours in is_ours.items() if not ours])
         return [each for each in taken if is_ours[each.name]]
 
-    def _settle(self, claims: Claims, over: Sequence[Turn], left: Sequence[Turn]) -> None:
-        """These were looked at, and are over, or left to be opened."""
-        claims.give_back([each.name for each in left])
+    def _settle(self, claims: Claims, over: Sequence[Turn]) -> None:
+        """These were looked at, and are over."""
         quiet = [each for each in over if each.attempt.exit_code == 0]
         for turn in quiet:
             self._end(turn)

@@ -1,8 +1,9 @@
 """Accounts that show what they did before, claimed many at a time and looked at before any of them is opened.
 
 A look takes moments. So the accounts that may end with one are claimed a few dozen at a time while looks go on, and
-given back soon after: what has ended as soon as the ledger knows it, and what has to be opened so that any host may
-take it. An account whose last report is on another host is not looked at here.
+given back soon after: what has ended as soon as the ledger knows it, many with one request; what has to be opened
+without waiting for other looks, so that any host may take it while a server is slow. An account whose last report
+is on another host is not looked at here.
 """
 
 from __future__ import annotations
@@ -17,24 +18,24 @@ from pipelines.hosts.turn import Turn
 from pipelines.stop import STOP
 
 _AT_ONCE = 64  # claimed with one request: more than are looked at side by side, so that few wait for a claim
-_TOGETHER = 32  # given back with one request
+_TOGETHER = 32  # that are over, given back with one request
 
 
 class Glance:
     """A look at those of `turns` that are worth one. `claim` claims turns, and returns those that are ours to do;
-    `settle` gives back turns that ended, and turns that are left."""
+    `settle` gives back turns that are over, and `leave` one that has to be opened. All are called in any thread."""
 
     def __init__(
         self,
         turns: Sequence[Turn],
         looking: Looking,
         claim: Callable[[Sequence[Turn]], Sequence[Turn]],
-        settle: Callable[[Sequence[Turn], Sequence[Turn]], None],
+        settle: Callable[[Sequence[Turn]], None],
+        leave: Callable[[Turn], None],
     ) -> None:
-        self._looking, self._claim, self._settle = looking, claim, settle
+        self._looking, self._claim, self._settle, self._leave = looking, claim, settle, leave
         self._turns = {each.attempt.settings.account: each for each in turns}
         self._over: list[Turn] = []
-        self._left: list[Turn] = []
         self._changing = threading.Lock()
 
     def take(self) -> set[str]:
@@ -50,7 +51,7 @@ class Glance:
         )
         look_over(self._claimed(worth, seen), looking, len(worth))
         with self._changing:
-            self._give_back()
+            self._give_back_over()
         return seen
 
     def _claimed(self, turns: Sequence[Turn], seen: set[str]) -> Iterator[Attempt]:
@@ -63,16 +64,18 @@ class Glance:
                 yield turn.attempt
 
     def _looked(self, attempt: Attempt, *, is_over: bool) -> None:
+        turn = self._turns[attempt.settings.account]
+        if not is_over:
+            self._leave(turn)
+            return
         with self._changing:
-            (self._over if is_over else self._left).append(self._turns[attempt.settings.account])
-            if len(self._over) + len(self._left) >= _TOGETHER:
-                self._give_back()
+            self._over.append(turn)
+            if len(self._over) >= _TOGETHER:
+                self._give_back_over()
 
-    def _give_back(self) -> None:
+    def _give_back_over(self) -> None:
         over, self._over = self._over, []
-        left, self._left = self._left, []
         if over:
             emit(over[-1].attempt.settings.account, Freed())  # the ledger gets what it has not yet
             all_heard()
-        if over or left:
-            self._settle(over, left)
+            self._settle(over)

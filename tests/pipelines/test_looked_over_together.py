@@ -105,6 +105,36 @@ def test_what_is_new_is_found_and_one_that_cannot_be_looked_at_stops_only_itself
     assert is_free(ledger)
 
 
+def test_what_has_to_be_opened_is_free_for_any_host_while_a_slow_server_is_waited_for(
+    fleet: Fleet, ledger: PostgresqlLedger, tmp_path: Path
+) -> None:
+    asked, go_on = threading.Event(), threading.Event()
+
+    def hang(*_: object) -> None:
+        asked.set()
+        go_on.wait(PATIENCE)
+
+    fleet["a00"][1].on(b"LIST", hang, times=1)
+    inbox, listed = fleet["a05"][1].folders[b"INBOX"], fleet["a05"][1]
+    inbox.add(ScriptedMessage(b"Subject: new\r\n\r\nnew\r\n"))
+    connections = listed.connections
+    with subprocess.Popen(
+        [sys.executable, "-m", "pipelines", "run", str(tmp_path), "--quiet"], cwd=PROJECT
+    ) as process:
+        assert asked.wait(PATIENCE)
+        until = time.monotonic() + PATIENCE
+        while time.monotonic() < until:
+            claims = {name: each.claim for name, each in ledger.accounts.known(["a00", "a05"]).items()}
+            if listed.connections > connections and claims["a05"] is None:
+                break
+            time.sleep(0.05)
+        go_on.set()
+        assert process.wait(PATIENCE) == 0
+    assert claims["a00"] is not None
+    assert claims["a05"] is None
+    assert is_free(ledger)
+
+
 def test_what_a_worker_looked_at_is_due_again_in_its_time(
     fleet: Fleet, ledger: PostgresqlLedger, tmp_path: Path
 ) -> None:
