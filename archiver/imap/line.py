@@ -31,6 +31,9 @@ _SENT_AT_ONCE = 256 << 10
 _RECORD = 16 << 10  # octets that TLS encrypts together; it does not take a part of what it is given
 _GREETING = 64 << 10  # octets of a greeting
 _SHOWN = 4096  # of what is none
+# Octets of a line. NOTE: imaplib refuses lines over 1,000,000, which a SEARCH of some 125,000 messages has. There is
+# still a limit, so that a hostile server cannot fill the memory with one line.
+_LONGEST = 16 << 20
 _WELCOME = re.compile(rb"\A\* +(OK|PREAUTH)\b(?: *\[CAPABILITY ([^\]]*))?", re.IGNORECASE)
 
 
@@ -378,9 +381,9 @@ class Line(SocketLine, imaplib.IMAP4):
 
     def readline(self) -> bytes:
         """A line including its end; without one at the end of the connection."""
-        line = self.read_line(imaplib._MAXLINE + 1)  # type: ignore[attr-defined]
-        if len(line) > imaplib._MAXLINE:  # type: ignore[attr-defined]
-            raise self.error(f"got more than {imaplib._MAXLINE} bytes")  # type: ignore[attr-defined]
+        line = self.read_line(_LONGEST + 1)
+        if len(line) > _LONGEST:
+            raise self.error(f"got more than {_LONGEST} bytes")
         return line
 
     def read(self, size: int) -> bytes:

@@ -40,10 +40,6 @@ if "imapclient" not in sys.modules:
     vars(_no_version).update(version="", version_info=())
 from imapclient import IMAPClient, SocketTimeout
 
-# NOTE: imaplib refuses lines over 1,000,000 octets, which a SEARCH of some 125,000 messages has. It reads the limit
-# from its own module. There is still one, so that a hostile server cannot fill the memory with one line.
-imaplib._MAXLINE = 16 << 20  # type: ignore[attr-defined]
-
 _LITERAL_LIMIT = 4 << 20  # for the literals of one response that are not messages: names and odd strings
 _TEXT_LIMIT = 64 << 10  # for a response without its literals, unless it is a list of numbers
 _MOST_MESSAGES = 2**32 - 1  # RFC 3501 section 9, nz-number
