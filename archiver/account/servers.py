@@ -6,6 +6,7 @@ The connections that one value makes share an `Authenticator`, so a password is 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeVar
 
@@ -176,7 +177,7 @@ class SourceServer(Struct, frozen=True):
         a person's look, which keeps to no limits, and tries a login that was refused before."""
 
         def connect() -> SourceConnection:
-            opens = lambda: self.open(no_spool, numbering, None, fallback=fallback)  # noqa: E731
+            opens = partial(self.open, no_spool, numbering, None, fallback=fallback)
             return self.guarded(opens, anyway=control is None)
 
         return connect() if control is None else self.share.connected(connect, control)
