@@ -3,7 +3,7 @@
 imapclient connects and keeps the connection's state. Lists, statuses, searches and messages are read here, as
 bytes, because imapclient's public calls fail on odd names, on ranges and on large folders.
 
-line            the socket: connecting, TLS, a minimum pace, and closing from another thread or a signal
+wire            the line: connecting, TLS, a minimum pace, and closing from another thread or a signal
 session         sends commands and reads responses
 answers         which rows of an answer bring something that was asked for; how much of all answers is kept
 tokens          atoms, strings, literals and lists, tolerant of what real servers send

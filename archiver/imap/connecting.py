@@ -31,9 +31,10 @@ from archiver.errors import (
     Where,
 )
 from archiver.imap.capabilities import capabilities_of
-from archiver.imap.line import SocketLine, secure
 from archiver.imap.replies import error_of, printable
 from archiver.imap.session import Session
+from archiver.imap.wire.line import SocketLine
+from archiver.imap.wire.sockets import secure
 from archiver.login.reach import Reach, given_up, note, reach_of
 from archiver.mail.folder_names import printable as printable_name
 

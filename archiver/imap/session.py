@@ -17,7 +17,6 @@ from typing import Protocol
 
 from archiver.errors import BackendError, ConnectionLost, MessageRefused, Where
 from archiver.imap.answers import MOST_BELIEVED, Answer, News
-from archiver.imap.line import OCTETS_A_MINUTE, Line, TooSlow
 from archiver.imap.replies import Reply, error_of, is_of_session, not_imap
 from archiver.imap.tokens import (
     BODY_MARK,
@@ -30,6 +29,8 @@ from archiver.imap.tokens import (
     status_of,
     tagged,
 )
+from archiver.imap.wire.line import Line
+from archiver.imap.wire.pace import OCTETS_A_MINUTE, TooSlow
 from archiver.mail.folder_names import name_of_utf8, utf8_name
 from archiver.mail.model import Body
 

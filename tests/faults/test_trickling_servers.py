@@ -13,7 +13,8 @@ from typing import Any, Self
 
 import pytest
 
-from archiver.imap import line, session
+from archiver.imap import session
+from archiver.imap.wire import pace
 from tests.accounts import Server, mails, run
 from tests.faults.replays import migration, settle_within
 from tests.servers.certificates import Certificates
@@ -87,8 +88,8 @@ ENCRYPTED = (
 @pytest.fixture
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """A minimum pace that takes tenths of a second to notice."""
-    monkeypatch.setattr(line, "OCTETS_A_MINUTE", 60_000)
-    monkeypatch.setattr(line, "_LATE", 2)
+    monkeypatch.setattr(pace, "OCTETS_A_MINUTE", 60_000)
+    monkeypatch.setattr(pace, "_LATE", 2)
     settle_within(monkeypatch, 0.01)
 
 

@@ -153,7 +153,7 @@ def converse(octets: bytes) -> bytes:
 
 def _use(sock: _Socket) -> None:
     authenticator = PasswordAuthenticator("alice", lambda: Secret("pw"))
-    with patch("archiver.imap.line.dial", lambda *_: sock), suppress(ArchiverError):
+    with patch("archiver.imap.wire.line.dial", lambda *_: sock), suppress(ArchiverError):
         source = ImapSource(_SERVER, authenticator, spool)
         for step in _steps(source):
             with suppress(AllRefused, CountsDisagree):

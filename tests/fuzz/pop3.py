@@ -76,7 +76,7 @@ def converse(octets: bytes) -> bytes:
 
 def _use(sock: SilentSocket) -> None:
     authenticator = PasswordAuthenticator("alice", lambda: Secret("pw"))
-    with patch("archiver.imap.line.dial", lambda *_: sock), suppress(ArchiverError):
+    with patch("archiver.imap.wire.line.dial", lambda *_: sock), suppress(ArchiverError):
         source = Pop3Source(_SERVER, authenticator, spool, UnrecordedNumbers())
         for step in _steps(source):
             with suppress(AllRefused, CountsDisagree):

@@ -19,7 +19,8 @@ from archiver.errors import (
     ServerUnavailable,
     Throttled,
 )
-from archiver.imap import answers, line, session
+from archiver.imap import answers, session
+from archiver.imap.wire import pace
 from archiver.mail.content import header_digest
 from archiver.mail.model import Changes, Fetched, Folder, KnownState, Undelivered
 from archiver.source.imap import ImapSource
@@ -302,8 +303,8 @@ def test_rows_that_bring_nothing_gain_no_time(
     scripted: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     """A thousand octets a second are the minimum pace here, and these are many more."""
-    monkeypatch.setattr(line, "OCTETS_A_MINUTE", 60_000)
-    monkeypatch.setattr(line, "_LATE", 2)
+    monkeypatch.setattr(pace, "OCTETS_A_MINUTE", 60_000)
+    monkeypatch.setattr(pace, "_LATE", 2)
     monkeypatch.setattr(session, "_PATIENCE", 10**9)
     command, begin, drop = NOTHING[what]
     server = scripted(mailbox(1))

@@ -20,8 +20,9 @@ from archiver.errors import (
     ServerUnavailable,
     Where,
 )
-from archiver.imap.line import OCTETS_A_MINUTE, SocketLine, TooSlow
 from archiver.imap.replies import printable
+from archiver.imap.wire.line import SocketLine
+from archiver.imap.wire.pace import OCTETS_A_MINUTE, TooSlow
 from archiver.source.pop3.replies import error_of, is_ok, not_pop3
 
 _STATUS_LINE = 8 << 10  # octets; RFC 2449 section 4 allows 512

@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from archiver.config.hosts import host_on_the_wire
-from archiver.imap.line import Line
+from archiver.imap.wire.line import Line
 
 
 @pytest.mark.parametrize(

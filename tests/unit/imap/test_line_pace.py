@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from archiver.control import waiting
-from archiver.imap import line
-from archiver.imap.line import OCTETS_A_MINUTE, Line, TooSlow
+from archiver.imap.wire import line
+from archiver.imap.wire.line import Line
+from archiver.imap.wire.pace import OCTETS_A_MINUTE, TooSlow
 
 LIMIT = 120.0
 

@@ -1,14 +1,9 @@
-"""The socket to a server: connects, speaks TLS, keeps a minimum pace, and can be shut down at any moment.
-
-Every socket is registered before it connects, so that a run can be stopped while a server says nothing.
-"""
+"""A connection to a server: read and written at a minimum pace, and shut down at any moment."""
 
 from __future__ import annotations
 
-import errno
 import imaplib
 import io
-import os
 import re
 import select
 import socket
@@ -19,174 +14,19 @@ from typing import Any
 
 from archiver.config.hosts import host_on_the_wire
 from archiver.control.limits.port import Meter
-from archiver.control.waiting import addresses_of, mail_lines
+from archiver.imap.wire.pace import PacedSocket, TooSlow, is_too_slow
+from archiver.imap.wire.sockets import dial, secure
 
 _BUFFER = 64 << 10
 _PIECE = 4 << 20  # more is never read at once
-#: The minimum pace of a connection, in either direction. A modem of 1,200 baud is twenty times as fast.
-OCTETS_A_MINUTE = 300
-
-_LATE = 10  # timeouts that a command may take, in addition to the time for its octets at the minimum pace
 _SENT_AT_ONCE = 256 << 10
 _RECORD = 16 << 10  # octets that TLS encrypts together; it does not take a part of what it is given
 _GREETING = 64 << 10  # octets of a greeting
 _SHOWN = 4096  # of what is none
-# Octets of a line. NOTE: imaplib refuses lines over 1,000,000, which a SEARCH of some 125,000 messages has. There is
-# still a limit, so that a hostile server cannot fill the memory with one line.
+# Octets of a line. NOTE: imaplib refuses lines over 1,000,000, which a SEARCH of some 125,000 messages has. There
+# is still a limit, so that a hostile server cannot fill the memory with one line.
 _LONGEST = 16 << 20
 _WELCOME = re.compile(rb"\A\* +(OK|PREAUTH)\b(?: *\[CAPABILITY ([^\]]*))?", re.IGNORECASE)
-
-
-def _watch(sock: socket.socket) -> None:
-    mail_lines.add(sock)
-    _check()
-
-
-def _check() -> None:
-    if mail_lines.were_shut_down:
-        raise ConnectionAbortedError(errno.ECONNABORTED, os.strerror(errno.ECONNABORTED))
-
-
-def dial(host: str, port: int, timeout: float) -> socket.socket:
-    """A TCP connection to the first address of `host` that answers; `timeout` in seconds for each address. If
-    several are silent, the others are not tried.
-
-    Raises:
-        OSError: none answers; the error of the last address.
-    """
-    failure = OSError(f"{host} has no address")
-    for family, kind, protocol, address in addresses_of(host, port, timeout):
-        sock = socket.socket(family, kind, protocol)
-        try:
-            sock.settimeout(timeout)
-            _watch(sock)
-            sock.connect(address)
-            _check()
-        except OSError as error:
-            sock.close()
-            failure = error
-        else:
-            return sock
-    raise failure
-
-
-def secure(sock: socket.socket, context: ssl.SSLContext, host: str) -> ssl.SSLSocket:
-    """Start TLS on a connection. `sock` must not be used afterwards, even if this fails."""
-    secured = context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
-    try:
-        _watch(secured)
-        secured.do_handshake()
-    except BaseException:
-        secured.close()
-        raise
-    return secured
-
-
-class TooSlow(TimeoutError):
-    """The server does not fall silent, but sends or accepts fewer than `OCTETS_A_MINUTE`. `waited` is for how many
-    seconds a command was unfinished; 0 if a single line or literal was too slow."""
-
-    waited: float = 0.0
-
-
-class _Wire(io.RawIOBase):
-    """The reading side of a socket, which measures the time spent waiting for octets. `held` is how many of those
-    received nobody has taken yet.
-
-    A line or a literal that has begun has to continue at the minimum pace, and may be late by the socket's
-    timeout. What is asked for has to come at that pace too, but may be late by many timeouts: a server that works
-    on something long sends a keep-alive line now and then. Such lines gain it no time, however many there are.
-    Octets that came fast do not, either: nothing may be as late after them as before.
-
-    `meter` counts what is read and may make the next reading wait, which counts for none of these times.
-    """
-
-    meter: Meter | None = None
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self.received = 0
-        self.waited = 0.0
-        self.held = 0
-        self._late = 0.0
-        self._octets = 0
-        self._waited_for_unit = self._octets_of_unit = 0.0
-        self._begun = False
-        self._end: float | None = None
-
-    def readable(self) -> bool:
-        return True
-
-    def after_a_command(self) -> None:
-        """Begin a new measurement."""
-        self.waited = self._late = 0.0
-        self._octets = 0
-
-    def at_a_response(self) -> int:
-        """What was read since the last call gains time only if `progressed` was called for it; returns the number
-        of octets for which it was not."""
-        octets, self._octets = self._octets, 0
-        return octets
-
-    def took(self, octets: int) -> None:
-        """These octets of a response are read."""
-        self._octets += octets
-        self.held -= octets
-
-    def progressed(self) -> None:
-        """The response that was read brings something that was asked for."""
-        self._late = max(0.0, self._late - _seconds_for(self._octets))
-        self._octets = 0
-
-    def end_within(self, seconds: float) -> None:
-        """Whatever arrives, reading ends after so many seconds, with a TimeoutError."""
-        self._end = time.monotonic() + seconds
-
-    def at_a_unit(self) -> None:
-        """Begin to measure a line or a literal. Until its first octet arrives, only the timeout counts."""
-        self._waited_for_unit = self._octets_of_unit = 0.0
-        self._begun = False
-
-    def readinto(self, buffer: Any) -> int | None:
-        if self.meter is not None:
-            self.meter.wait()
-        began = time.monotonic()
-        if self._end is not None:
-            if began >= self._end:
-                raise TimeoutError
-            self._sock.settimeout(self._end - began)
-        try:
-            count = self._sock.recv_into(buffer)
-        except BlockingIOError:
-            return None  # the socket does not block
-        waited = time.monotonic() - began
-        self.received += count
-        if self.meter is not None:
-            self.meter.passed(count)
-        self.waited += waited
-        self._late += waited
-        if self._begun:
-            self._waited_for_unit += waited
-        self._octets_of_unit += count
-        self.held += count
-        self._begun = True
-        limit = self._sock.gettimeout() or 0.0
-        if limit and _is_too_slow(self._octets_of_unit, self._waited_for_unit, limit):
-            raise TooSlow
-        if limit and _is_too_slow(self._octets + self._octets_of_unit, self._late, _LATE * limit):
-            error = TooSlow()
-            error.waited = self.waited
-            raise error
-        return count
-
-
-def _seconds_for(octets: float) -> float:
-    """How long octets may take at the minimum pace."""
-    return 60 * octets / OCTETS_A_MINUTE
-
-
-def _is_too_slow(octets: float, seconds: float, late: float) -> bool:
-    return seconds > late + _seconds_for(octets)
 
 
 class SocketLine:
@@ -240,7 +80,7 @@ class SocketLine:
     def speak_over(self, sock: socket.socket) -> None:
         """Read from and write to this socket from now on."""
         self.sock = sock
-        self._wire = _Wire(sock)
+        self._wire = PacedSocket(sock)
         self._sent = 0
         self._reader = io.BufferedReader(self._wire, _BUFFER)
 
@@ -329,7 +169,7 @@ class SocketLine:
                 self._sent += count
             else:
                 meter.passed(count)
-            if limit and _is_too_slow(sent, waited, limit):
+            if limit and is_too_slow(sent, waited, limit):
                 raise TooSlow
         self._wire.after_a_command()
 
