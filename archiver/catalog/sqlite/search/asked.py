@@ -23,7 +23,7 @@ Phrase = tuple[tuple[str, ...], bool]
 _NOTHING: Phrase = ((), False)
 
 
-def asked_of(text: str, column: str, vocabulary: Vocabulary, most: int) -> Sequence[str] | None:
+def expressions_of(text: str, column: str, vocabulary: Vocabulary, most: int) -> Sequence[str] | None:
     """Expressions for FTS5: a message that has the text (`folded`) in that column meets one of them. None: it has
     to be looked for otherwise, since it has no words, or is in more than `most` different ones."""
     runs = runs_of(text)

@@ -16,7 +16,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from archiver.catalog.sqlite.reading import json_list
-from archiver.catalog.sqlite.search.asked import asked_of, quoted
+from archiver.catalog.sqlite.search.asked import expressions_of, quoted
 from archiver.catalog.sqlite.search.document import Document
 from archiver.catalog.sqlite.search.file import DAMAGED
 from archiver.catalog.sqlite.search.texts import Covered
@@ -84,7 +84,7 @@ class Bodies:
     def named(self, texts: Mapping[str, str], words: int, limit: int) -> Sequence[int] | None:
         """The numbers of messages that may hold these texts (`folded`, by column: `body` or `names`), at most
         `limit`; -1: all. None: the index cannot tell, or they are in more than so many different words."""
-        asked = [asked_of(text, column, self._vocabulary, words) for column, text in texts.items()]
+        asked = [expressions_of(text, column, self._vocabulary, words) for column, text in texts.items()]
         known = [each for each in asked if each is not None]
         if not known or not all(known):
             return [] if known else None
