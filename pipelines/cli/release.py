@@ -114,7 +114,7 @@ def _number(word: str) -> int:
 
 
 def _no_such_hold(reason: str) -> ConfigError:
-    problem = f'there is no open hold with the reason "{printable(reason)}" '
+    problem = f'there is no open hold with the reason "{printable(reason)}"'
     return ConfigError("archiver release", [problem], hint="`archiver status` shows them")
 
 

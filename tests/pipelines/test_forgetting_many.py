@@ -95,7 +95,7 @@ def test_a_hold_of_several_accounts_ends_by_its_reason(office: Path, archiver: A
     error = archiver("release", office, "--held-for", "lawsuit", "--reason", "settled", expect=2)["error"][
         "message"
     ]
-    assert 'there is no open hold with the reason "lawsuit"' in error
+    assert error == 'archiver release: there is no open hold with the reason "lawsuit"'
     ended = archiver("release", office, "--held-for", " lawsuit  12 ", "--reason", "settled")["accounts"]
     assert [[each["number"] for each in account["ended"]] for account in ended] == [[2], [1], [1]]
     assert len(archiver("status", office / "alice.toml")["accounts"][0]["holds"]) == 1
