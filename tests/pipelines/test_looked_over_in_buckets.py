@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,14 @@ from tests.servers.s3_endpoint import Endpoint
 from tests.servers.s3_proxy import S3Proxy
 
 Fleet = dict[str, Path]
+
+#: The command, begun in a certain second.
+IN_ONE_SECOND = """
+from pipelines.engine import names
+from pipelines.cli.main import main
+names.new_run_id = lambda: "20261130T020000Z"
+main()
+"""
 
 
 @pytest.fixture
@@ -82,13 +91,13 @@ def test_a_look_is_two_lists(
 
 
 def _gone_on(config: Path, dovecot: Dovecot, user: str, elsewhere: Path) -> None:
-    """Another machine archived what came."""
+    """Another machine archived what came, in a run that began in the same second as the next one here."""
     dovecot.append_many(user, "INBOX", mails([8]))
     for file in config.parent.glob("b.*"):
         shutil.copy(file, elsewhere)
     there = elsewhere / config.name
     there.write_text(there.read_text().replace(str(archive_of(config)), str(elsewhere / "archive")))
-    command("run", there, "--run", "elsewhere")  # it may end within the second in which the next one begins
+    command("run", there, program=("-c", IN_ONE_SECOND))
 
 
 def test_what_another_machine_wrote_is_caught_up_with(
@@ -101,10 +110,12 @@ def test_what_another_machine_wrote_is_caught_up_with(
     elsewhere = tmp_path_factory.mktemp("machine")
     _gone_on(fleet["b"], dovecot, users["b"], elsewhere)
 
-    ended = night(tmp_path)
+    document = command("run", tmp_path, "--json", program=("-c", IN_ONE_SECOND)).report
 
+    ended = {each["account"]: each for each in document["accounts"]}
     assert opened(ended) == {"b"}
     assert (ended["b"]["totals"]["stored"], ended["b"]["totals"]["fetched"]) == (4, 0)
+    assert re.fullmatch("20261130T020000Z-[a-z]{4}", ended["b"]["run"])
     assert opened(night(tmp_path)) == set()
 
 
