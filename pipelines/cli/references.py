@@ -13,15 +13,13 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct, to_builtins
 
 from archiver.errors import ConfigError
-from archiver.facts.known import KnownFolder
 from archiver.facts.query import Found, Query
 from archiver.mail.dates import date_time
 from archiver.mail.folder_names import printable
-from archiver.mail.model import INBOX, StoredMessage
+from archiver.mail.model import StoredMessage
 
 if TYPE_CHECKING:
     from archiver.account.archive import Archive
-    from archiver.catalog.keeping import HeldPlace
 
 _REFERENCE_DIGITS = 16
 _PLACES = 1000
@@ -149,7 +147,7 @@ def resolve(archive: Archive, reference: str) -> list[Found]:
 
 def _why_quarantined(archive: Archive, reference: str) -> str | None:
     for each in archive.catalog.account.quarantined():
-        if reference in (f"{each.folder}/{each.uid}", f"{printable(each.folder)}/{each.uid}"):
+        if _is_at(each.folder, each.uid, reference):
             return printable(each.reason)
     return None
 
@@ -164,16 +162,13 @@ def _forgotten_last(archive: Archive, reference: str) -> int:
     """The last epoch in which a forgotten message had this place; 0 if none had it."""
     keeping = archive.catalog.keeping
     places = (place for each in keeping.forgets() for place in keeping.forgotten_places(each.number))
-    return max((each.key[0] for each in places if _is_at(each, reference)), default=0)
+    return max((each.key[0] for each in places if _is_at(each.folder, each.key[1], reference)), default=0)
 
 
-def _is_at(place: HeldPlace, reference: str) -> bool:
+def _is_at(folder: str, uid: int, reference: str) -> bool:
     """Whether a reference names this place."""
     match = _PLACE.fullmatch(reference)
-    if match is None or int(match[2]) != place.key[1]:
-        return False
-    is_inbox = place.folder == match[1].upper() == "INBOX"
-    return is_inbox or match[1] in (place.folder, printable(place.folder))
+    return match is not None and int(match[2]) == uid and _is_called(folder, match[1])
 
 
 def _why_forgotten(archive: Archive, reference: str) -> str | None:
@@ -181,9 +176,8 @@ def _why_forgotten(archive: Archive, reference: str) -> str | None:
     keeping = archive.catalog.keeping
     for each in keeping.forgets():
         for place in keeping.forgotten_places(each.number):
-            if _is_at(place, reference) or (
-                len(reference) >= 8 and place.placement.digest.startswith(reference.lower())
-            ):
+            is_it = is_digest(reference) and place.placement.digest.startswith(reference.lower())
+            if is_it or _is_at(place.folder, place.key[1], reference):
                 return f"was forgotten on {each.at[:10]} (number {each.number}): {printable(each.reason)}"
     return None
 
@@ -194,7 +188,7 @@ def _candidates(archive: Archive, reference: str) -> list[Found]:
         query = Query(digest=reference.lower(), vanished=True, limit=_PLACES)
     elif match := _PLACE.fullmatch(reference):
         known = archive.catalog.account.folders().values()
-        numbers = {each.number for each in known if _is_called(each, match[1])}
+        numbers = {each.number for each in known if _is_called(each.folder.name, match[1])}
         query = Query(folders=numbers, uid=int(match[2]), vanished=True, limit=_PLACES)
     else:
         problem = "is neither FOLDER/UID nor 8 or more hex digits of a digest"
@@ -210,10 +204,10 @@ def _candidates(archive: Archive, reference: str) -> list[Found]:
     return sorted(found, key=lambda each: each.gone_at is not None)
 
 
-def _is_called(known: KnownFolder, name: str) -> bool:
+def _is_called(folder: str, name: str) -> bool:
     """Whether `name` may mean this folder; names are shown escaped, so the escaped name counts as well."""
-    is_inbox = known.folder.raw == INBOX and name.upper() == "INBOX"
-    return is_inbox or name in (known.folder.name, printable(known.folder.name))
+    is_inbox = folder == name.upper() == "INBOX"
+    return is_inbox or name in (folder, printable(folder))
 
 
 def found_to_record(found: Found) -> dict[str, Any]:
