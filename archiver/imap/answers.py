@@ -170,6 +170,7 @@ class Answer:
             what += f", and all connections together may have {BUDGET.most >> 20} MB"
         return what
 
-    def belongs_to_replies(self) -> None:
-        """What was kept is theirs, and so is its share, for as long as they live. What follows is counted apart."""
+    def let_go(self) -> None:
+        """What was kept is not ours any more: its share lasts as long as the replies that have it. What follows is
+        counted apart."""
         self.share = Share()

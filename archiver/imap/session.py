@@ -371,7 +371,7 @@ class Session(IMAPClient):  # type: ignore[misc]
                 raise ConnectionLost("the server asks for more again and again", where=self.where)
             elif answer is not None:
                 self.send_octets(answer(rest) + b"\r\n")
-        self._answer.belongs_to_replies()
+        self._answer.let_go()
         return [replies[tag] for tag in tags]
 
     def _keep(self, response: Response, untagged: list[Response]) -> None:
@@ -404,7 +404,7 @@ class Session(IMAPClient):  # type: ignore[misc]
     def hang_up(self) -> None:
         """Close without LOGOUT: the connection is out of step, or has to end at once. Never raises, may be called
         twice."""
-        self._answer.belongs_to_replies()
+        self._answer.let_go()
         try:
             self.shutdown()
         except (OSError, imaplib.IMAP4.error):
