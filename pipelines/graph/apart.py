@@ -68,7 +68,7 @@ def _loaded_when_called(*names: str) -> Iterator[None]:
     standing_in = [name for name in names if name not in sys.modules]
     for name in standing_in:
         sys.modules[name] = stand_in = ModuleType(name)
-        stand_in.__getattr__ = partial(_later, name)  # type: ignore[method-assign]
+        vars(stand_in)["__getattr__"] = partial(_later, name)
     try:
         yield
     finally:
