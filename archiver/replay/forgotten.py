@@ -59,7 +59,7 @@ class CopiesOf(Struct, frozen=True):
     @property
     def name(self) -> str:
         """For people."""
-        return f'"{printable(decode_name(self.raw))}"'
+        return _quoted(self.raw)
 
 
 class Erased(Struct, frozen=True):
@@ -119,7 +119,7 @@ def _erase(
     doubtful: list[tuple[str, str]] = []
     is_listed, others = _may_be(folder, destination)
     for raw in others:
-        name = CopiesOf(raw, 0, []).name
+        name = _quoted(raw)
         selected = _opened(raw, destination)
         if selected is None:
             unseen = name  # the server has just listed it
@@ -283,6 +283,11 @@ class _Look(Struct, frozen=True):
                     yield outcome.attributes.uid, fingerprint_of_fetched(outcome)
                 else:
                     yield outcome.uid, None if outcome.gone else outcome.reason
+
+
+def _quoted(raw: bytes) -> str:
+    """A folder's name, for people."""
+    return f'"{printable(decode_name(raw))}"'
 
 
 def _words(folder: CopiesOf, uids: Iterable[int]) -> str:
