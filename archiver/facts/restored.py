@@ -34,8 +34,8 @@ class Restored(Struct, frozen=True):
 
 
 class RestoreTally(Struct, frozen=True):
-    """What was restored to a place, last `at` that time and by that user: of the `asked` messages, so many are
-    there as far as known, were removed there since, were refused, or are still `waiting`."""
+    """What was restored to a place, last `at` that time and by that user: how many messages were `asked` for, and
+    how many of them are there as far as known, were removed there since, were refused, or are still `waiting`."""
 
     place: RestorePlace
     asked: int

@@ -33,7 +33,7 @@ class ForgetDone(Struct, frozen=True):
     """What `doomed` became: forgotten under `number`, None if it was only listed. `kept` is what could not be
     removed, `finished` what an earlier command had left, by number, of which `removed` copies were removed.
     `there`: also at the destination of these numbers. `left` copies of what was forgotten before are still at
-    destinations. Of the messages that were named, so many had been forgotten `before`."""
+    destinations. `before` of the messages that were named had been forgotten already."""
 
     doomed: Doom
     subjects: Mapping[Digest, str]
@@ -172,7 +172,7 @@ def show_forgotten(
     done = [(outcome, outcome.result) for outcome in outcomes if outcome.result is not None]
     several = len(results) > 1
     for outcome, its in done:
-        if not several or _is_told(its):
+        if not several or _has_news(its):
             _show_account(outcome, its, terminal, several=several)
     if several and not terminal.quiet:
         from pipelines.show.tables import forgotten_table
@@ -184,7 +184,7 @@ def show_forgotten(
         terminal.out.say(_total([its for _, its in done], len(results)))
 
 
-def _is_told(done: ForgetDone) -> bool:
+def _has_news(done: ForgetDone) -> bool:
     doomed = done.doomed
     return bool(doomed.messages or doomed.held or doomed.elsewhere or done.finished or done.kept)
 

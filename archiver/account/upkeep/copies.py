@@ -102,7 +102,7 @@ class CopyEraser(Struct):
 
 
 def _batches(copies: Sequence[ForgottenCopy]) -> Iterator[list[ForgottenCopy]]:
-    """So many that little is done again after something cut it off; copies of one message stay together."""
+    """In batches, so that little is done again after something cut it off. Copies of one message stay together."""
     batch: list[ForgottenCopy] = []
     for each in sorted(copies, key=lambda copy: (copy[3], copy[1])):
         if len(batch) >= _AT_ONCE and each[3] != batch[-1][3]:

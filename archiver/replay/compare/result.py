@@ -49,8 +49,8 @@ class DestinationCheck(Struct):
     shown: str | None = None
 
     def add_missing(self, name: str, count: int) -> None:
-        """Add a folder so many of whose messages are not there besides those that it has at the source: no replayed
-        folder has them, or they were pruned."""
+        """Add messages of a folder that are missing there, and that no comparison finds: the folder is not replayed
+        by itself and no replayed one has them, or they were pruned from the source."""
         check = self.folders.setdefault(name, FolderCheck())
         check.differences += count
         if count:

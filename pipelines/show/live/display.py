@@ -169,9 +169,8 @@ class Display:
             self._log_line(LogLine(datetime.now(UTC), level, work.account, folder, work.run, shown))
 
     def _show(self, account: str, text: str, style: str | None = None, at: datetime | None = None) -> None:
-        stamp = (at or datetime.now(UTC)).strftime(
-            "%Y-%m-%dT%H:%M:%SZ"
-        )  # as in reports, which may be open next to it
+        # As in reports, which may be open next to it.
+        stamp = (at or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ")
         name = f"{account}: " if account else ""
         for line in text.splitlines():
             self._say(f"{stamp} {name}{printable(line)}", style)
