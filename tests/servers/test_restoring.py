@@ -481,6 +481,7 @@ class TestWhatIsRefused:
         lost.server.on(b"UID FETCH", refuse)
         assert run(lost.config, expect=3).total("quarantined") == (1,)
         assert "is in quarantine and not in the archive" in refuses(lost.config, capsys, "INBOX/7")
+        assert "is in quarantine and not in the archive" in refuses(lost.config, capsys, "inbox/7")
 
 
 class TestFromABucket:
