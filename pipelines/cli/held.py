@@ -23,7 +23,7 @@ from archiver.upkeep.holds import active_holds
 from pipelines.cli.keeping import hold_to_record
 from pipelines.failures import with_file
 from pipelines.fleet.at_work import Locks
-from pipelines.fleet.history import KnownState, known_state
+from pipelines.fleet.history import MigrationState, known_state
 from pipelines.fleet.refill import report_of
 from pipelines.fleet.standing import Standing, by_ledger, judged, moment_of
 from pipelines.show.reasons import next_step_of, reason_of
@@ -57,7 +57,7 @@ def standing_of(archive: Archive, fields: Fields, exit_code: int, row: Account |
         waiting += fields["pruned"]["unsent"]
     state, now = known_state(archive), time.time()
     if row is not None:
-        state = KnownState(row.state, row.state_since, row.state_by)
+        state = MigrationState(row.state, row.state_since, row.state_by)
     good = [each["finished"] for each in fields["runs"] if each["status"] == "complete" and each["exit_code"] == 0]
     success = max([*good[:1], *([row.success] if row is not None and row.success else [])], default=None)
     due = None if row is None or row.due is None or row.due <= now else row.due

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _REPLAY = "replay"
 
 
-class KnownState(Struct, frozen=True):
+class MigrationState(Struct, frozen=True):
     """A state, since when, and who or what said so: a person, or the run of that name. None if nothing did."""
 
     state: State = "new"
@@ -28,15 +28,15 @@ class KnownState(Struct, frozen=True):
     by: str | None = None
 
 
-def known_state(archive: Archive) -> KnownState:
+def known_state(archive: Archive) -> MigrationState:
     """The state of an account by its archive. It reads a row for each run."""
-    has_destination, known = archive.settings.destination is not None, KnownState()
+    has_destination, known = archive.settings.destination is not None, MigrationState()
     for at, by, what in _history(archive):
         state = state_after(known.state, what, has_destination=has_destination)
         if state != known.state or isinstance(what, Marked):
-            known = KnownState(state, at, by)
+            known = MigrationState(state, at, by)
     if known.state == "new" and not archive.catalog.ledger.runs() and _has_all(archive):
-        known = KnownState("presynced")  # its catalog was made from the journal, which has no runs
+        known = MigrationState("presynced")  # its catalog was made from the journal, which has no runs
     return known
 
 

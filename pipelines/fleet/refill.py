@@ -16,7 +16,7 @@ from archiver.config.settings import Settings
 from archiver.errors import ArchiverError
 from archiver.fleet.model import Amounts, RunBegun, RunEnded
 from archiver.fleet.port import FleetLedger
-from pipelines.fleet.history import KnownState, known_state
+from pipelines.fleet.history import MigrationState, known_state
 from pipelines.show.reasons import next_step_of, reason_of
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Past(Struct, frozen=True):
 
     begun: tuple[RunBegun, ...]
     ended: tuple[RunEnded, ...]
-    state: KnownState
+    state: MigrationState
 
 
 def refill(ledger: FleetLedger, accounts: Mapping[str, Settings]) -> None:

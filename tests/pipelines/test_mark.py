@@ -11,7 +11,7 @@ from archiver.account.account import Account as ConfiguredAccount
 from archiver.config.load import load_account
 from archiver.fleet.model import Account, Enrolled
 from archiver.fleet.open import open_ledger
-from pipelines.fleet.history import KnownState, known_state
+from pipelines.fleet.history import MigrationState, known_state
 from tests.accounts import CATALOG, Archiver, account_file, archive_of, command, mails, run
 from tests.servers.dovecot import Dovecot
 
@@ -23,7 +23,7 @@ def config(dovecot: Dovecot, mail_user: str, tmp_path: Path) -> Path:
     return account_file(tmp_path, dovecot, mail_user)
 
 
-def known(config: Path) -> KnownState:
+def known(config: Path) -> MigrationState:
     with ConfiguredAccount(load_account(config)).opened() as archive:
         return known_state(archive)
 
@@ -42,7 +42,7 @@ def test_the_catalog_knows_the_state_without_a_ledger(config: Path, archiver: Ar
     assert (known(config).state, known(config).by) == ("final", "final")
     (archive_of(config) / CATALOG).unlink()
     archiver("rebuild", config)
-    assert known(config) == KnownState("frozen", known(config).since, "the mail team")
+    assert known(config) == MigrationState("frozen", known(config).since, "the mail team")
     archiver("verify", config, "--offline")
 
 
