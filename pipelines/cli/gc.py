@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from archiver.control.run import moment
 from archiver.errors import ConfigError, Incomplete
 from archiver.mail.counts import counted
 from archiver.mail.folder_names import printable
@@ -156,7 +156,7 @@ def _record(garbage: Garbage) -> dict[str, Any]:
     return {
         "path": printable(garbage.place),
         "size": garbage.size,
-        "since": datetime.fromtimestamp(garbage.since, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "since": moment(garbage.since),
         "kept": None if garbage.kept is None else printable(garbage.kept),
     }
 

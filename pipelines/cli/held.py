@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import to_builtins
 from msgspec.structs import replace
 
+from archiver.control.run import moment
 from archiver.errors import Incomplete
 from archiver.facts.known import Quarantined, Tally
 from archiver.facts.restored import RestoreTally
@@ -25,7 +26,7 @@ from pipelines.failures import with_file
 from pipelines.fleet.at_work import Locks
 from pipelines.fleet.history import MigrationState, known_state
 from pipelines.fleet.refill import report_of
-from pipelines.fleet.standing import Standing, by_ledger, judged, moment_of
+from pipelines.fleet.standing import Standing, by_ledger, judged
 from pipelines.show.reasons import next_step_of, reason_of
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def standing_of(archive: Archive, fields: Fields, exit_code: int, row: Account |
             success=success,
             cause=reason_of(report),
             next_step=next_step_of(report),
-            again_at=report.get("again_at") or (None if due is None else moment_of(due)),
+            again_at=report.get("again_at") or (None if due is None else moment(due)),
         ),
         now,
         at_work=at_work,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from archiver.control.run import moment
 from archiver.errors import ConfigError, Incomplete, Locked, Throttled
 from archiver.fleet.model import STATES, Account, Amounts, Run, State
 from archiver.mail.counts import counted
@@ -103,7 +104,7 @@ def by_ledger(name: str, file: str, known: Account, now: float, *, at_work: bool
         success=known.success,
         cause=last.cause,
         next_step=last.next_step,
-        again_at=None if known.due is None or known.due <= now else moment_of(known.due),
+        again_at=None if known.due is None or known.due <= now else moment(known.due),
     )
     return judged(standing, now, at_work=at_work)
 
@@ -162,11 +163,6 @@ def _percent(each: Standing) -> float | None:
         return None if each.success is None else 100.0
     whole = max(each.messages, each.messages_to_go)
     return min(99.9, 100 * (whole - each.messages_to_go) / whole)
-
-
-def moment_of(seconds: float) -> str:
-    """Seconds of the Unix epoch as a moment in UTC, ISO 8601."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 _Key = Callable[[Standing], Any]

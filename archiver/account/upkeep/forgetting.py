@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from msgspec import Struct
@@ -18,7 +17,7 @@ from msgspec import Struct
 from archiver.account.archive import Archive
 from archiver.account.upkeep.copies import CopyEraser, erase_left, place_of
 from archiver.catalog.keeping import HeldCopy, HeldPlace, LeftCopy
-from archiver.control.run import RunControl
+from archiver.control.run import RunControl, moment
 from archiver.facts.keeping import HoldFact
 from archiver.facts.query import Found
 from archiver.journal.rebuild import write_lists
@@ -207,9 +206,8 @@ def list_of(archive: Archive, number: int, kept: Sequence[Kept]) -> dict[str, An
     for each in keeping.forgotten_places(number):
         place = each.placement
         entry = messages.setdefault(place.digest, {"digest": place.digest, "size": place.size, "places": []})
-        arrived = datetime.fromtimestamp(place.arrived, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         where = {"folder": printable(each.folder), "uidvalidity": place.uidvalidity, "uid": place.uid}
-        entry["places"].append(where | {"arrived": arrived, "at_source": each.shown})
+        entry["places"].append(where | {"arrived": moment(place.arrived), "at_source": each.shown})
     return {
         "format": LIST_FORMAT,
         "account": archive.settings.account,
